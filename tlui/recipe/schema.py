@@ -1,0 +1,294 @@
+"""An experiment as pydantic models: what a preset may say, with types, ranges and defaults.
+
+`Experiment` is one fully resolved training: no sweep, no other experiment to look up but by run.
+Reading a preset file, merging a lab and expanding a sweep is `tlui.recipe.preset`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Union
+
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
+
+from tlui.recipe import catalogue
+from tlui.recipe.lr import LearningRate, NonNegative
+from tlui.recipe.sources import BatchSize, Dataset, SplitName
+from tlui.recipe.strict import Table
+
+Rate = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Backbone(Table):
+    """The pretrained part of the network."""
+
+    name: str
+    """A name of keras.applications (MobileNetV2, EfficientNetB0 …) or SmallConvNet."""
+    alpha: PositiveFloat = 1.0
+    """Width multiplier; MobileNet, MobileNetV2 and MobileNetV3 only."""
+    weights: str = "imagenet"
+    """`imagenet`, `none`, a file (.h5, .keras), or `run:ID`: the backbone of another run."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Backbone:
+        spec = catalogue.BACKBONES.get(self.name)
+        if spec is None:
+            raise ValueError(catalogue.unknown("backbone", self.name, catalogue.BACKBONES))
+        if not spec.alphas and self.alpha != 1.0:
+            raise ValueError(f"{self.name} has no alpha. Received: alpha={self.alpha:g}")
+        if self.weights == "imagenet":
+            if not spec.imagenet:
+                raise ValueError(
+                    f'{self.name} has no ImageNet weights; set backbone.weights = "none", '
+                    "a file or run:ID"
+                )
+            if spec.alphas and self.alpha not in spec.alphas:
+                known = ", ".join(f"{a:g}" for a in spec.alphas)
+                raise ValueError(
+                    f"{self.name} has ImageNet weights for alpha {known}. "
+                    f"Received: alpha={self.alpha:g}"
+                )
+        return self
+
+
+class Head(Table):
+    """What stands on the backbone: pooling, hidden layers, dropout, output."""
+
+    pooling: Literal["avg", "max", "flatten"] = "avg"
+    hidden: list[PositiveInt] = []
+    """Units of the hidden dense layers (ReLU), in order."""
+    dropout: Rate = 0.0
+    """Dropout before every dense layer."""
+    output: Literal["softmax", "sigmoid"] = "softmax"
+    """`sigmoid` is a single unit, for two classes."""
+    label_smoothing: Rate = 0.0
+    class_weights: Union[Literal["none", "balanced"], dict[str, PositiveFloat]] = "none"
+    """`balanced` is n / (classes * n_class); or a weight for each class name."""
+
+
+class Augment(Table):
+    """Random changes to training images: a function of (seed, epoch, index). Off by default."""
+
+    flip: Literal["none", "horizontal", "vertical", "both"] = "none"
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
+    """Degrees either way."""
+    zoom: Rate = 0.0
+    """Largest relative change of scale either way."""
+    shift: Rate = 0.0
+    """Largest move along each axis, as a share of the side."""
+    fill: Literal["constant", "nearest", "reflect", "wrap"] = "reflect"
+    """What rotation, zoom and shift put where no pixel was; `constant` is black."""
+    brightness: Rate = 0.0
+    """Largest change, as a share of the range 0-255."""
+    contrast: Rate = 0.0
+    """Contrast factor in [1 - c, 1 + c], about the mean of each channel."""
+    crop_from: Annotated[int, Field(ge=8, le=4096)] | None = None
+    """Resize to this side first, then crop `image_size` at random (at the centre to evaluate)."""
+    noise: Rate = 0.0
+    """Standard deviation of Gaussian noise, as a share of the range 0-255."""
+    cutout: Rate = 0.0
+    """Side of a black square, as a share of the image's side (DeVries & Taylor, 1708.04552)."""
+    mixup: NonNegative = 0.0
+    """Beta(a, a) parameter of mixup (Zhang et al., arXiv:1710.09412); 0 is off."""
+    cutmix: NonNegative = 0.0
+    """Beta(a, a) parameter of CutMix (Yun et al., arXiv:1905.04899); 0 is off."""
+
+    @model_validator(mode="after")
+    def _one_mix(self) -> Augment:
+        if self.mixup and self.cutmix:
+            raise ValueError("mixup and cutmix cannot both be on; choose one")
+        return self
+
+
+class EarlyStopping(Table):
+    """End a phase when the monitored metric no longer improves."""
+
+    patience: PositiveInt
+    """Epochs without improvement."""
+    min_delta: NonNegative = 0.0
+
+
+class Train(Table):
+    """What holds for every phase."""
+
+    batch_size: BatchSize = 32
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
+    """Seed of weights, shuffle, dropout and augmentation."""
+    monitor: str = "val_accuracy"
+    """The metric that picks the best epoch: `SPLIT_METRIC`, such as val_loss or val_f1."""
+    early_stopping: EarlyStopping | None = None
+    mixed_precision: bool = False
+    """float16 compute on GPU (bfloat16 on CPU) with float32 weights."""
+    devices: Annotated[int, Field(ge=1, le=64)] = 1
+    """GPUs trained on at once, the batch shared out (MirroredStrategy)."""
+    steps_per_execution: PositiveInt = 1
+    """Steps run in one call of the graph; a stop waits for them."""
+
+    @model_validator(mode="after")
+    def _monitor(self) -> Train:
+        if self.monitor not in MONITORS:
+            raise ValueError(catalogue.unknown("monitored metric", self.monitor, MONITORS))
+        if self.batch_size % self.devices:
+            raise ValueError(
+                f"batch_size must be a multiple of devices. "
+                f"Received: batch_size={self.batch_size}, devices={self.devices}"
+            )
+        return self
+
+
+METRICS = ("loss", "accuracy", "precision", "recall", "f1")
+"""What every epoch computes for train and val."""
+MONITORS = tuple(f"{split}_{m}" for split in ("val", "train") for m in METRICS)
+
+
+class OptimizerBase(Table):
+    clipnorm: PositiveFloat | None = None
+    """Clip each variable's gradient to this L2 norm."""
+    clipvalue: PositiveFloat | None = None
+    global_clipnorm: PositiveFloat | None = None
+    """Clip all gradients together to this L2 norm."""
+
+    @model_validator(mode="after")
+    def _one_clip(self) -> OptimizerBase:
+        given = [n for n in ("clipnorm", "clipvalue", "global_clipnorm") if getattr(self, n)]
+        if len(given) > 1:
+            raise ValueError(f"only one of {' and '.join(given)} may be set")
+        return self
+
+
+class Adam(OptimizerBase):
+    """Kingma & Ba 2014, arXiv:1412.6980."""
+
+    name: Literal["adam"]
+    beta_1: Rate = 0.9
+    beta_2: Rate = 0.999
+    epsilon: PositiveFloat = 1e-7
+
+
+class AdamW(OptimizerBase):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2017, arXiv:1711.05101)."""
+
+    name: Literal["adamw"]
+    beta_1: Rate = 0.9
+    beta_2: Rate = 0.999
+    epsilon: PositiveFloat = 1e-7
+    weight_decay: NonNegative = 0.004
+
+
+class SGD(OptimizerBase):
+    """Stochastic gradient descent, with momentum and Nesterov's variant."""
+
+    name: Literal["sgd"]
+    momentum: Rate = 0.0
+    nesterov: bool = False
+
+
+class RMSprop(OptimizerBase):
+    """Hinton, lecture 6e of Neural Networks for Machine Learning (2012)."""
+
+    name: Literal["rmsprop"]
+    rho: Rate = 0.9
+    momentum: Rate = 0.0
+    epsilon: PositiveFloat = 1e-7
+
+
+Optimizer = Annotated[
+    Union[Adam, AdamW, SGD, RMSprop],
+    Field(discriminator="name"),
+    BeforeValidator(lambda given: {"name": given} if isinstance(given, str) else given),
+]
+
+
+def _freeze(given: Any) -> Any:
+    if given in catalogue.REGIMES or not isinstance(given, str):
+        return given
+    if re.fullmatch(r"top:[1-9]\d*|from:.+", given):
+        return given
+    raise ValueError(catalogue.unknown("freezing regime", given, [*catalogue.REGIMES, *FREEZE_ARG]))
+
+
+FREEZE_ARG = ("top:N", "from:LAYER")
+
+
+class Phase(Table):
+    """A stretch of training with its own freezing regime, LR policy, optimizer and epochs."""
+
+    freeze: Annotated[str, BeforeValidator(_freeze)] = "backbone"
+    """`backbone` | `none` | `batchnorm` | `top:N` | `from:LAYER`: see the catalogue."""
+    batchnorm: Literal["auto", "inference", "train"] = "auto"
+    """How the backbone's BatchNorm runs. `auto`: inference when transferring (its moving
+    statistics stay put), train when the backbone starts from random weights."""
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 10
+    optimizer: Optimizer = Adam(name="adam")
+    lr: LearningRate
+
+
+class StartFrom(Table):
+    """Warm start: every weight of another run that fits."""
+
+    experiment: str | None = None
+    """An experiment of the same lab."""
+    run: str | None = None
+    """A run: id, name or @last."""
+    pick: Literal["best", "match"] = "best"
+    """Which point of the other's sweep: the best by its monitored metric, or the one with the
+    same values on the axes both share."""
+    weights: Literal["best", "last"] = "best"
+    """Which checkpoint of that run."""
+    head: Literal["auto", "keep", "new"] = "auto"
+    """`auto` keeps the head when the classes are the same, else starts a new one."""
+
+    @model_validator(mode="after")
+    def _one(self) -> StartFrom:
+        if (self.experiment is None) == (self.run is None):
+            raise ValueError("start_from takes either experiment or run")
+        return self
+
+
+class Evaluate(Table):
+    """What is measured when training is over."""
+
+    weights: Literal["best", "last"] = "best"
+    """The checkpoint that is evaluated and saved as model.keras."""
+    splits: list[SplitName] = ["train", "val", "test"]
+    batch_size: BatchSize | None = None
+    """Where not given, that of training."""
+
+
+class Origin(Table):
+    """Where a run's configuration came from; written by tlui into a run's own preset.toml."""
+
+    preset: str
+    """Name of the preset."""
+    experiment: str
+    """Name of the experiment within it."""
+    sweep: dict[str, Any] = {}
+    """The sweep point: dotted path -> value."""
+
+
+class Experiment(Table):
+    """One training, fully resolved."""
+
+    version: Literal[1] = 1
+    name: str = Field(min_length=1, max_length=200)
+    description: str = ""
+    tags: list[str] = []
+    dataset: Dataset
+    backbone: Backbone
+    head: Head = Head()
+    augment: Augment = Augment()
+    train: Train = Train()
+    phase: Annotated[list[Phase], Field(min_length=1)]
+    start_from: StartFrom | None = None
+    evaluate: Evaluate = Evaluate()
+    origin: Origin | None = None
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all phases."""
+        return sum(phase.epochs for phase in self.phase)
+
+    @property
+    def transfers(self) -> bool:
+        """Whether the backbone starts from trained weights (what `batchnorm = "auto"` asks)."""
+        return self.backbone.weights != "none" or self.start_from is not None

@@ -1,0 +1,119 @@
+"""What a preset may say of its data: one model a source.
+
+The readers with the same names live in `tlui.trainer.data`. A new source is one model here
+(added to `Dataset`) and one reader there.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Union
+
+from pydantic import Field, PositiveInt, model_validator
+
+from tlui.recipe.strict import Table
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Source(Table):
+    """What all sources share."""
+
+    name: str | None = None
+    """The shortcut it came from (intel, food-101 …), or a name of your own; shown and filtered by
+    `dataset:`. Where not given, the last part of the path."""
+    image_size: Annotated[int, Field(ge=8, le=2048)] = 224
+    """Side of the square image the network sees, in pixels."""
+    resize: Literal["stretch", "crop", "pad"] = "stretch"
+    """How a photo becomes square: stretched, centre-cropped, or padded with black."""
+    validation: Share = 0.15
+    """Fraction of train held out, stratified, where the source has no validation split."""
+    test: Share = 0.0
+    """Fraction held out as test, stratified, where the source has no test split."""
+    split_seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of those stratified splits; the same on every machine."""
+    classes: Annotated[list[str], Field(min_length=2)] | None = None
+    """Class names in order of their index; a subset uses only these. Default: sorted names."""
+    bad_images: Literal["skip", "fail"] = "fail"
+    """What happens to images that cannot be decoded: skipped and counted, or refused up front."""
+
+    @model_validator(mode="after")
+    def _room_for_train(self) -> Source:
+        if self.validation + self.test >= 1:
+            raise ValueError(
+                "validation and test together must leave something to train on. "
+                f"Received: {self.validation} + {self.test}"
+            )
+        if self.classes is not None and len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"classes names one twice. Received: {self.classes}")
+        return self
+
+
+class FolderSource(Source):
+    """A folder of photos: `train/CLASS`, `val/CLASS`, `test/CLASS`, or `CLASS` folders alone."""
+
+    source: Literal["folder"]
+    path: str
+
+
+class TFRecordSource(Source):
+    """TFRecords as the usual `build_image_data.py` writes them."""
+
+    source: Literal["tfrecord"]
+    path: str
+    """The folder the patterns below start from."""
+    train_files: str = "train-*"
+    validation_files: str | None = None
+    test_files: str | None = None
+    image_key: str = "image/encoded"
+    label_key: str = "image/label"
+    labels_file: str | None = None
+    """Text file with one class name a line, in order of the label."""
+    label_offset: int = 1
+    """The label of the first class: 1 where the scripts keep 0 for background."""
+
+
+class HDF5Source(Source):
+    """PatchCamelyon's layout: `*train_x.h5`/`*train_y.h5`, valid and test likewise."""
+
+    source: Literal["hdf5"]
+    path: str
+    image_size: Annotated[int, Field(ge=8, le=2048)] = 96
+
+
+class CSVSource(Source):
+    """A CSV with the columns `path,label[,split]`; paths start at the CSV's own folder."""
+
+    source: Literal["csv"]
+    path: str
+
+
+class TFDSSource(Source):
+    """A prepared TensorFlow Datasets folder, read offline (needs the extra `tfds`)."""
+
+    source: Literal["tfds"]
+    dataset: str
+    """Its TFDS name, such as `food101` or `patch_camelyon:2.0.0`."""
+    path: str | None = None
+    """The TFDS `data_dir`."""
+    train_split: str = "train"
+    validation_split: str | None = None
+    test_split: str | None = None
+
+
+class DigitsSource(Source):
+    """scikit-learn's bundled 8x8 digits as RGB images; needs nothing downloaded."""
+
+    source: Literal["digits"]
+    image_size: Annotated[int, Field(ge=8, le=2048)] = 32
+    test: Share = 0.2
+
+
+Dataset = Annotated[
+    Union[FolderSource, TFRecordSource, HDF5Source, CSVSource, TFDSSource, DigitsSource],
+    Field(discriminator="source"),
+]
+
+SplitName = Literal["train", "val", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
+
+BatchSize = Annotated[PositiveInt, Field(le=65536)]

@@ -1,0 +1,197 @@
+"""Run directories and the home they live in: where each file is, how a run is made.
+
+A run directory is the truth about a run; it appears whole (made aside, then renamed). Opening
+one reads nothing but what is asked for. No TensorFlow, no Textual, no pydantic.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tlui.errors import TluiError
+from tlui.runs.files import make_private, read_json, sync_folder, write_json, write_text
+from tlui.runs.status import Observed, Status, observe, write_status
+
+RUN_ID = re.compile(r"[0-9a-f]{8}")
+
+
+@dataclass(frozen=True)
+class Home:
+    """The store: `runs/` and what the queue keeps beside it."""
+
+    path: Path
+
+    @property
+    def runs(self) -> Path:
+        return self.path / "runs"
+
+    @classmethod
+    def at(cls, given: str | os.PathLike[str] | None = None, create: bool = True) -> Home:
+        """The home that was asked for: `given`, else $TLUI_HOME, else the user's data directory.
+
+        Raises:
+            TluiError: It cannot be created or entered.
+        """
+        where = given or os.environ.get("TLUI_HOME")
+        if where:
+            path = Path(where).expanduser().absolute()
+        else:
+            import platformdirs
+
+            path = Path(platformdirs.user_data_dir("tlui"))
+        home = cls(path)
+        if create:
+            try:
+                make_private(path)
+                make_private(home.runs)
+            except OSError as error:
+                raise TluiError(
+                    f"{path}: cannot be used as tlui's home ({error.strerror}); "
+                    "choose another with --home or $TLUI_HOME"
+                ) from error
+        if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
+            raise TluiError(
+                f"{path}: tlui's home cannot be read; mend its permissions or choose another "
+                "with --home or $TLUI_HOME"
+            )
+        return home
+
+    def run(self, run_id: str) -> RunDirectory:
+        """The directory of a run, whether or not it exists."""
+        return RunDirectory(self.runs / run_id)
+
+    def __iter__(self) -> Iterator[RunDirectory]:
+        """Every run in the store, in no order; foreign files are passed over."""
+        try:
+            with os.scandir(self.runs) as entries:
+                names = [
+                    e.name
+                    for e in entries
+                    if RUN_ID.fullmatch(e.name) and e.is_dir(follow_symlinks=False)
+                ]
+        except FileNotFoundError:
+            return
+        for name in names:
+            yield self.run(name)
+
+    def create(self, preset_toml: str, meta: dict[str, Any]) -> RunDirectory:
+        """Make a run: its directory appears whole, in state `queued`.
+
+        Args:
+            preset_toml: The resolved configuration.
+            meta: run.json: what a list shows of a run without reading TOML. Must hold `name`,
+                `preset`, `experiment` and `config` (the flattened leaves); `id`, `created` and
+                `version` are added here.
+
+        Raises:
+            TluiError: The home cannot be written.
+        """
+        try:
+            while True:
+                run_id = secrets.token_hex(4)
+                target = self.runs / run_id
+                aside = self.runs / f".new-{run_id}"
+                if not target.exists():
+                    break
+            aside.mkdir(mode=0o700)
+            run = RunDirectory(aside)
+            for folder in (run.checkpoints, run.requests):
+                folder.mkdir(mode=0o700)
+            write_text(run.preset, preset_toml)
+            write_json(run.meta, {"version": 1, "id": run_id, "created": time.time(), **meta})
+            write_status(run.status, Status("queued"))
+            os.rename(aside, target)
+            sync_folder(self.runs)
+        except OSError as error:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise TluiError(
+                f"{self.runs}: cannot make a run there ({error.strerror}); free some space or "
+                "choose another place with --home or $TLUI_HOME"
+            ) from error
+        return self.run(run_id)
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """One run's files. Every property is a path; methods read."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def preset(self) -> Path:
+        return self.path / "preset.toml"
+
+    @property
+    def meta(self) -> Path:
+        """run.json: id, created, name, preset, experiment, config leaves; never rewritten."""
+        return self.path / "run.json"
+
+    @property
+    def env(self) -> Path:
+        return self.path / "env.json"
+
+    @property
+    def events(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def status(self) -> Path:
+        return self.path / "status.json"
+
+    @property
+    def result(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def classes(self) -> Path:
+        return self.path / "classes.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """The evaluated model, loadable with plain Keras."""
+        return self.path / "model.keras"
+
+    @property
+    def predictions(self) -> Path:
+        return self.path / "predictions"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "trainer.log"
+
+    @property
+    def requests(self) -> Path:
+        """Where front ends of any host leave word for the trainer: a file named `stop`."""
+        return self.path / "requests"
+
+    def exists(self) -> bool:
+        return self.meta.is_file()
+
+    def observe(self, now: float | None = None) -> Observed:
+        return observe(self.status, now)
+
+    def read_meta(self) -> dict[str, Any]:
+        return read_json(self.meta) or {}
+
+    def read_result(self) -> dict[str, Any] | None:
+        return read_json(self.result)

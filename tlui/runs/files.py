@@ -1,0 +1,109 @@
+"""Files that are whole or absent, and private to their owner.
+
+Whole files are written aside, fsynced and moved into place; readers of JSON get None for a file
+that is absent or not (yet) JSON. Nothing here follows a symlink when it creates.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+FILE_MODE = 0o600
+FOLDER_MODE = 0o700
+
+
+def finite(value: Any) -> Any:
+    """`value` with every number that is not finite replaced by None, at any depth."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(k): finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in value]
+    return value
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """JSON as all our files hold it: UTF-8, non-finite numbers as null."""
+    separators = (",", ":") if indent is None else None
+    return json.dumps(
+        finite(value), ensure_ascii=False, allow_nan=False, indent=indent, separators=separators
+    )
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object], sync: bool = True) -> None:
+    """Write a file so that readers and crashes see the old one or the new one, never a part.
+
+    Args:
+        path: Where it goes; the folder must exist.
+        write: Called with the open temporary file.
+        sync: fsync the file and its folder before returning; off for heartbeats.
+
+    Raises:
+        OSError: The disk is full or the folder cannot be written; the old file is untouched.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        with os.fdopen(os.open(aside, flags, FILE_MODE), "wb") as file:
+            write(file)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    if sync:
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """fsync a folder, so that a rename in it survives a power cut."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass  # some network filesystems refuse to fsync a folder
+    finally:
+        os.close(handle)
+
+
+def write_text(path: Path, text: str, sync: bool = True) -> None:
+    """`write_whole` of UTF-8 text."""
+    write_whole(path, lambda file: file.write(text.encode("utf-8", "surrogateescape")), sync)
+
+
+def write_json(path: Path, value: Any, sync: bool = True) -> None:
+    """`write_whole` of a JSON document, indented for people."""
+    write_text(path, to_json(value, indent=1) + "\n", sync)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a file, or None where it is absent, unreadable or half there."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def make_private(folder: Path) -> None:
+    """Create a folder (and its parents) that only its owner can enter.
+
+    Raises:
+        OSError: It cannot be created, or a file stands in its place.
+    """
+    if folder.is_dir():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=FOLDER_MODE, exist_ok=True)

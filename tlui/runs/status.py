@@ -1,0 +1,186 @@
+"""What state a run is in, and how sure we are.
+
+Problem: trackers show runs as running for ever after a crash, or live runs as crashed.
+Promise: `observe` never says running of a dead process on this host, and never failed of a live
+one. status.json says what its writer last knew; `observe` sets that against the process table
+and the heartbeat. A live trainer whose heartbeat stands still is `stale`.
+Format: one JSON object, replaced whole. One writer at a time, in this order: whoever creates the
+run (queued), its supervisor (starting), its trainer (running to its end), its supervisor again
+once the trainer is dead without having said how it ended.
+Clocks: ages use the file's mtime against this host's clock; between hosts the clocks may differ,
+so another host's silence makes a run stale after two minutes, never more than stale.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from tlui.runs.files import read_json, write_json
+from tlui.runs.process import Identity, liveness
+
+State = Literal[
+    "queued",
+    "starting",
+    "running",
+    "evaluating",
+    "finished",
+    "stopped",
+    "interrupted",
+    "failed",
+    "diverged",
+    "stale",
+]
+
+STATES: tuple[State, ...] = (
+    "queued",
+    "starting",
+    "running",
+    "evaluating",
+    "finished",
+    "stopped",
+    "interrupted",
+    "failed",
+    "diverged",
+)
+"""What status.json may say; `stale` is only ever observed."""
+LIVE: frozenset[str] = frozenset({"starting", "running", "evaluating"})
+ENDED: frozenset[str] = frozenset({"finished", "stopped", "interrupted", "failed", "diverged"})
+RESUMABLE: frozenset[str] = frozenset({"interrupted", "failed", "stopped"})
+
+HEARTBEAT_SECONDS = 2.0
+STALE_HERE_SECONDS = 30.0
+STALE_ELSEWHERE_SECONDS = 120.0
+
+GLYPHS: dict[str, tuple[str, str]] = {
+    "running": ("●", "*"),
+    "starting": ("◐", ">"),
+    "queued": ("○", "."),
+    "evaluating": ("◎", "="),
+    "finished": ("✓", "+"),
+    "stopped": ("■", "#"),
+    "interrupted": ("⏸", "!"),
+    "failed": ("✗", "x"),
+    "diverged": ("∞", "%"),
+    "stale": ("?", "?"),
+}
+"""State -> (Unicode, ASCII) sign; always shown beside the word."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """The contents of status.json."""
+
+    state: State
+    reason: str = ""
+    """Why it ended or waits, in a sentence; empty where the state says all."""
+    advice: str = ""
+    """What to do about it."""
+    owner: Identity | None = None
+    """The trainer (the supervisor while starting); None while queued."""
+    supervisor: Identity | None = None
+    heartbeat: int = 0
+    """Rises while the owner is at work."""
+    device: str = ""
+    """`cpu`, or the GPUs' names and UUIDs."""
+    attempt: int = 0
+    """How often training was started, resumes included."""
+    started: float | None = None
+    """Unix time of the first start."""
+    ended: float | None = None
+    exit_code: int | None = None
+    progress: dict[str, Any] = field(default_factory=dict)
+    """phase, epoch, epochs, step, steps, images_per_second, eta_seconds and the last and best
+    monitored metric, for lists that don't read events."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "version": 1,
+            "state": self.state,
+            "reason": self.reason,
+            "advice": self.advice,
+            "owner": self.owner.to_dict() if self.owner else None,
+            "supervisor": self.supervisor.to_dict() if self.supervisor else None,
+            "heartbeat": self.heartbeat,
+            "device": self.device,
+            "attempt": self.attempt,
+            "started": self.started,
+            "ended": self.ended,
+            "exit_code": self.exit_code,
+            "progress": self.progress,
+        }
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A status set against the world: what front ends show."""
+
+    state: State
+    reason: str
+    status: Status
+    alive: bool
+    """Whether its process is known to run on this host."""
+
+
+def read_status(path: Path) -> Status | None:
+    """The status in a file, or None where it is absent, half there or of no known state."""
+    given = read_json(path)
+    if given is None or given.get("state") not in STATES:
+        return None
+    progress = given.get("progress")
+    return Status(
+        state=given["state"],
+        reason=str(given.get("reason") or ""),
+        advice=str(given.get("advice") or ""),
+        owner=Identity.from_dict(given.get("owner")),
+        supervisor=Identity.from_dict(given.get("supervisor")),
+        heartbeat=int(given.get("heartbeat") or 0),
+        device=str(given.get("device") or ""),
+        attempt=int(given.get("attempt") or 0),
+        started=given.get("started"),
+        ended=given.get("ended"),
+        exit_code=given.get("exit_code"),
+        progress=progress if isinstance(progress, dict) else {},
+    )
+
+
+def write_status(path: Path, status: Status, sync: bool = True) -> None:
+    """Replace status.json; `sync=False` for heartbeats.
+
+    Raises:
+        OSError: The disk is full or gone; the old status is untouched.
+    """
+    write_json(path, status.to_dict(), sync)
+
+
+def observe(path: Path, now: float | None = None) -> Observed:
+    """What can truly be said of a run now, from its status.json.
+
+    Args:
+        path: The status.json.
+        now: Unix time to measure the heartbeat's age against; the clock by default.
+    """
+    status = read_status(path)
+    if status is None:
+        return Observed("interrupted", "status.json is missing or unreadable", _LOST, False)
+    if status.state not in LIVE:
+        return Observed(status.state, status.reason, status, False)
+    if status.owner is None:
+        return Observed("interrupted", "no process is named in status.json", status, False)
+    try:
+        age = (time.time() if now is None else now) - path.stat().st_mtime
+    except OSError:
+        age = 0.0
+    life = liveness(status.owner)
+    if life == "dead":
+        return Observed("interrupted", "its process is gone (killed, or a reboot)", status, False)
+    limit = STALE_HERE_SECONDS if life == "alive" else STALE_ELSEWHERE_SECONDS
+    if age > limit:
+        where = "" if life == "alive" else f" from {status.owner.host}"
+        return Observed("stale", f"no heartbeat{where} for {age:.0f}s", status, life == "alive")
+    return Observed(status.state, status.reason, status, life == "alive")
+
+
+_LOST = Status("interrupted", reason="status.json is missing or unreadable")
