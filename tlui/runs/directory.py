@@ -96,7 +96,7 @@ class Home:
         """
         try:
             while True:
-                run_id = secrets.token_hex(4)
+                run_id = new_id()
                 target = self.runs / run_id
                 aside = self.runs / f".new-{run_id}"
                 if not target.exists():
@@ -108,7 +108,7 @@ class Home:
             write_text(run.preset, preset_toml)
             write_json(run.meta, {"version": 1, "id": run_id, "created": time.time(), **meta})
             write_status(run.status, Status("queued"))
-            os.rename(aside, target)
+            aside.rename(target)
             sync_folder(self.runs)
         except OSError as error:
             shutil.rmtree(aside, ignore_errors=True)
@@ -117,6 +117,13 @@ class Home:
                 "choose another place with --home or $TLUI_HOME"
             ) from error
         return self.run(run_id)
+
+
+def new_id() -> str:
+    """Eight hex digits that no spreadsheet or data frame takes for a number (`12e45678` is one)."""
+    while not re.search("[abcdf]", run_id := secrets.token_hex(4)):
+        pass
+    return run_id
 
 
 @dataclass(frozen=True)

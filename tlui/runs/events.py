@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tlui.runs.files import FILE_MODE, to_json
+from tlui.runs.files import FILE_MODE, open_regular, to_json
 
 Event = dict[str, Any]
 
@@ -98,7 +98,7 @@ class EventReader:
         its new end only if it is shorter than the offset (the writer cut a torn tail).
         """
         try:
-            with open(self.path, "rb") as file:
+            with open_regular(self.path) as file:
                 size = os.fstat(file.fileno()).st_size
                 if size <= self.offset:
                     return []
@@ -125,7 +125,7 @@ def _records(data: bytes) -> Iterator[Event]:
     for line in data.splitlines():
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(record, dict) and isinstance(record.get("type"), str):
             yield record

@@ -9,13 +9,18 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import secrets
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def finite(value: Any) -> Any:
@@ -30,11 +35,30 @@ def finite(value: Any) -> Any:
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """JSON as all our files hold it: UTF-8, non-finite numbers as null."""
+    """JSON as all our files hold it: UTF-8, non-finite numbers as null.
+
+    NumPy's numbers and arrays become plain ones. Bytes of a file name that are not UTF-8 (lone
+    surrogates) are written as escapes, so that what is written can be read back.
+    """
     separators = (",", ":") if indent is None else None
-    return json.dumps(
-        finite(value), ensure_ascii=False, allow_nan=False, indent=indent, separators=separators
+    value = finite(value)
+    text = json.dumps(
+        value,
+        ensure_ascii=False,
+        allow_nan=False,
+        indent=indent,
+        separators=separators,
+        default=_plain,
     )
+    if text.isascii() or not _SURROGATE.search(text):
+        return text
+    return json.dumps(value, allow_nan=False, indent=indent, separators=separators, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return finite(value.tolist())
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON: {value!r}")
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object], sync: bool = True) -> None:
@@ -56,7 +80,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], sync: bool = Tr
             if sync:
                 file.flush()
                 os.fsync(file.fileno())
-        os.replace(aside, path)
+        aside.replace(path)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
@@ -91,10 +115,36 @@ def write_json(path: Path, value: Any, sync: bool = True) -> None:
 def read_json(path: Path) -> dict[str, Any] | None:
     """The JSON object in a file, or None where it is absent, unreadable or half there."""
     try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        value = json.loads(read_regular(path))
+    except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """A regular file opened for reading; a pipe or device in its place blocks nobody.
+
+    Raises:
+        OSError: It is absent, unreadable or no regular file.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(f"{path}: not a regular file")
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_regular(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a regular file.
+
+    Raises:
+        OSError: It is absent, unreadable or no regular file.
+    """
+    with open_regular(path) as file:
+        return file.read()
 
 
 def make_private(folder: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -52,7 +53,7 @@ def boot_id() -> str:
 def pid_namespace() -> str:
     """The pid namespace, so that containers on one host don't mistake each other's pids."""
     try:
-        return os.readlink("/proc/self/ns/pid")
+        return str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         return ""
 
@@ -73,12 +74,29 @@ def identify(pid: int | None = None) -> Identity:
     return Identity(socket.gethostname(), boot_id(), pid_namespace(), pid, start_time(pid) or 0)
 
 
-def liveness(who: Identity) -> Literal["alive", "dead", "unknown"]:
-    """Whether that process still runs; `unknown` when it is on another host or namespace."""
+def boot_time() -> float:
+    """The Unix time at which this host booted, 0 where the kernel does not say."""
+    try:
+        return time.time() - float(Path("/proc/uptime").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
+def liveness(who: Identity, seen: float | None = None) -> Literal["alive", "dead", "unknown"]:
+    """Whether that process still runs; `unknown` when it is on another host or namespace.
+
+    Args:
+        seen: Unix time of its last sign of life, if known. Two machines may bear one host name
+            (containers, cloned nodes): a sign that is younger than our boot but of another boot
+            came from the other machine, so its process is `unknown`, not `dead`.
+    """
     if who.host != socket.gethostname():
         return "unknown"
-    if who.boot_id != boot_id():
-        return "dead"
+    here = boot_id()
+    if not here:
+        return "unknown"
+    if who.boot_id != here:
+        return "unknown" if seen is not None and seen > boot_time() + 1 else "dead"
     if who.namespace != pid_namespace():
         return "unknown"
     return "alive" if start_time(who.pid) == who.start_time else "dead"

@@ -126,24 +126,35 @@ class Observed:
 
 def read_status(path: Path) -> Status | None:
     """The status in a file, or None where it is absent, half there or of no known state."""
-    given = read_json(path)
+    return parse_status(read_json(path))
+
+
+def parse_status(given: dict[str, Any] | None) -> Status | None:
+    """The status in a JSON object; fields of a wrong type count as absent."""
     if given is None or given.get("state") not in STATES:
         return None
     progress = given.get("progress")
+    exit_code = given.get("exit_code")
     return Status(
         state=given["state"],
         reason=str(given.get("reason") or ""),
         advice=str(given.get("advice") or ""),
         owner=Identity.from_dict(given.get("owner")),
         supervisor=Identity.from_dict(given.get("supervisor")),
-        heartbeat=int(given.get("heartbeat") or 0),
+        heartbeat=int(_number(given.get("heartbeat")) or 0),
         device=str(given.get("device") or ""),
-        attempt=int(given.get("attempt") or 0),
-        started=given.get("started"),
-        ended=given.get("ended"),
-        exit_code=given.get("exit_code"),
+        attempt=int(_number(given.get("attempt")) or 0),
+        started=_number(given.get("started")),
+        ended=_number(given.get("ended")),
+        exit_code=exit_code if isinstance(exit_code, int) else None,
         progress=progress if isinstance(progress, dict) else {},
     )
+
+
+def _number(value: Any) -> float | None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return value if abs(value) < 1e18 else None
 
 
 def write_status(path: Path, status: Status, sync: bool = True) -> None:
@@ -162,20 +173,36 @@ def observe(path: Path, now: float | None = None) -> Observed:
         path: The status.json.
         now: Unix time to measure the heartbeat's age against; the clock by default.
     """
-    status = read_status(path)
+    given = read_json(path)
+    try:
+        seen = path.stat().st_mtime
+    except OSError:
+        seen = None
+    return judge(given, seen, now)
+
+
+def judge(given: dict[str, Any] | None, seen: float | None, now: float | None = None) -> Observed:
+    """`observe` for who has read the file already.
+
+    Args:
+        given: The object in status.json, None where there is none.
+        seen: The file's mtime.
+        now: Unix time to measure the heartbeat's age against; the clock by default.
+    """
+    status = parse_status(given)
     if status is None:
-        return Observed("interrupted", "status.json is missing or unreadable", _LOST, False)
+        reason = _LOST.reason
+        if given is not None and isinstance(given.get("state"), str):
+            reason = f'status.json names a state this tlui does not know: "{given["state"]}"'
+        return Observed("interrupted", reason, _LOST, False)
     if status.state not in LIVE:
         return Observed(status.state, status.reason, status, False)
     if status.owner is None:
         return Observed("interrupted", "no process is named in status.json", status, False)
-    try:
-        age = (time.time() if now is None else now) - path.stat().st_mtime
-    except OSError:
-        age = 0.0
-    life = liveness(status.owner)
+    life = liveness(status.owner, seen)
     if life == "dead":
         return Observed("interrupted", "its process is gone (killed, or a reboot)", status, False)
+    age = (time.time() if now is None else now) - seen if seen is not None else 0.0
     limit = STALE_HERE_SECONDS if life == "alive" else STALE_ELSEWHERE_SECONDS
     if age > limit:
         where = "" if life == "alive" else f" from {status.owner.host}"
