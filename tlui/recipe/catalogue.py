@@ -45,9 +45,7 @@ def _family(
 
 BACKBONES: dict[str, BackboneSpec] = {
     "SmallConvNet": BackboneSpec("tlui", "own", 32, 8, 0, imagenet=False),
-    "MobileNet": BackboneSpec(
-        "mobilenet", "tf", 224, 32, 3_228_864, alphas=(0.25, 0.5, 0.75, 1.0)
-    ),
+    "MobileNet": BackboneSpec("mobilenet", "tf", 224, 32, 3_228_864, alphas=(0.25, 0.5, 0.75, 1.0)),
     "MobileNetV2": BackboneSpec(
         "mobilenet_v2", "tf", 224, 32, 2_257_984, alphas=(0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
     ),
@@ -84,8 +82,7 @@ def unknown(kind: str, received: object, known: Iterable[str]) -> str:
     if not near:
         lower = {w.lower(): w for w in words}
         near = [
-            lower[m]
-            for m in difflib.get_close_matches(str(received).lower(), list(lower), 1, 0.5)
+            lower[m] for m in difflib.get_close_matches(str(received).lower(), list(lower), 1, 0.5)
         ]
     hint = f'did you mean "{near[0]}"?' if near else "one of: " + ", ".join(words)
     article = "an" if kind[0] in "aeiou" else "a"

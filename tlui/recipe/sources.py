@@ -1,6 +1,6 @@
 """What a preset may say of its data: one model a source.
 
-The readers with the same names live in `tlui.trainer.data`. A new source is one model here
+The readers with the same names live in `tlui.data.sources`. A new source is one model here
 (added to `Dataset`) and one reader there.
 """
 
@@ -12,6 +12,10 @@ from pydantic import Field, PositiveInt, model_validator
 
 from tlui.recipe.strict import Table
 
+Location = Annotated[str, Field(min_length=1, description="where the dataset lies")]
+"""A file or folder: `~` and the current directory are resolved when a preset is read."""
+Inside = Annotated[str, Field(min_length=1)]
+"""A file, folder or pattern inside the dataset's path."""
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -49,17 +53,35 @@ class Source(Table):
 
 
 class FolderSource(Source):
-    """A folder of photos: `train/CLASS`, `val/CLASS`, `test/CLASS`, or `CLASS` folders alone."""
+    """A folder of photos: `train/CLASS`, `val/CLASS`, `test/CLASS`, or `CLASS` folders alone.
+
+    `train_folder`, `validation_folder` and `test_folder` say where class folders are when they are
+    elsewhere; lists pick the photos of a split by name (Food-101's `meta/train.txt`).
+    """
 
     source: Literal["folder"]
-    path: str
+    path: Location
+    train_folder: Inside | None = None
+    """Folder inside `path` with the class folders of train, where the usual names (train, val,
+    valid, validation, test) do not find it: `seg_train/seg_train`, `images`, `.`."""
+    validation_folder: Inside | None = None
+    """Likewise for validation."""
+    test_folder: Inside | None = None
+    """Likewise for test."""
+    train_list: Inside | None = None
+    """Text file inside `path`, one photo a line as `CLASS/NAME` with or without its suffix:
+    only these photos of `train_folder` are train."""
+    validation_list: Inside | None = None
+    """Likewise for validation, photos from `validation_folder` or else `train_folder`."""
+    test_list: Inside | None = None
+    """Likewise for test, photos from `test_folder` or else `train_folder`."""
 
 
 class TFRecordSource(Source):
     """TFRecords as the usual `build_image_data.py` writes them."""
 
     source: Literal["tfrecord"]
-    path: str
+    path: Location
     """The folder the patterns below start from."""
     train_files: str = "train-*"
     validation_files: str | None = None
@@ -76,7 +98,7 @@ class HDF5Source(Source):
     """PatchCamelyon's layout: `*train_x.h5`/`*train_y.h5`, valid and test likewise."""
 
     source: Literal["hdf5"]
-    path: str
+    path: Location
     image_size: Annotated[int, Field(ge=8, le=2048)] = 96
 
 
@@ -84,11 +106,11 @@ class CSVSource(Source):
     """A CSV with the columns `path,label[,split]`; paths start at the CSV's own folder."""
 
     source: Literal["csv"]
-    path: str
+    path: Location
 
 
 class TFDSSource(Source):
-    """A prepared TensorFlow Datasets folder, read offline (needs the extra `tfds`)."""
+    """A prepared TensorFlow Datasets folder, read offline and without TensorFlow Datasets."""
 
     source: Literal["tfds"]
     dataset: str

@@ -1,0 +1,193 @@
+"""The settings a preset may hold, as a tree that dotted paths can be walked through.
+
+Built once from the pydantic models, so that `--set`, sweeps and error messages agree with
+validation on which paths exist, which keys a table has and what a value may be.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import types
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+Path = tuple[str, ...]
+"""A dotted path split at its dots; list positions are decimal strings, `*` is every element."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One setting, or a table or list of settings."""
+
+    kind: Literal["table", "list", "map", "leaf"]
+    tables: dict[str, dict[str, Node]] = field(default_factory=dict)
+    """For a table: tag -> key -> node; a table without variants has the one tag ''."""
+    tag: str = ""
+    """For a table with variants (`lr`, `optimizer`, `dataset`): the key that names the variant."""
+    default: Any = None
+    item: Node | None = None
+    """For a list or map: its elements."""
+    text: bool = False
+    """For a leaf: whether only a string is valid."""
+    required: bool = False
+    info: FieldInfo | None = None
+
+    def keys(self, variant: str = "") -> dict[str, Node]:
+        """The keys of a table: of one variant, or of all where that one is not known."""
+        if variant in self.tables:
+            return self.tables[variant]
+        merged: dict[str, Node] = {}
+        for keys in self.tables.values():
+            for key, node in keys.items():
+                merged.setdefault(key, node)
+        return merged
+
+
+def tree_of(model: type[BaseModel]) -> Node:
+    """The tree of a pydantic model."""
+    return Node("table", tables={"": _keys(model)})
+
+
+def _keys(model: type[BaseModel]) -> dict[str, Node]:
+    return {name: _node(info.annotation, info) for name, info in model.model_fields.items()}
+
+
+def _node(annotation: Any, info: FieldInfo | None) -> Node:
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    required = info is not None and info.is_required()
+    if get_origin(annotation) in (Union, types.UnionType):
+        members = [m for m in get_args(annotation) if m is not type(None)]
+        members = [get_args(m)[0] if get_origin(m) is Annotated else m for m in members]
+        if len(members) > 1 and all(_is_model(m) for m in members):
+            tag = _tag(members)
+            tables = {get_args(m.model_fields[tag].annotation)[0]: _keys(m) for m in members}
+            return Node("table", tables, tag, _default(info), required=required, info=info)
+        if len(members) > 1:
+            return Node("leaf", default=_default(info), required=required, info=info)
+        annotation = members[0]
+    origin = get_origin(annotation)
+    if _is_model(annotation):
+        tables = {"": _keys(annotation)}
+        return Node("table", tables, default=_default(info), required=required, info=info)
+    if origin is list:
+        item = _node(get_args(annotation)[0], None)
+        return Node("list", default=_default(info), item=item, required=required, info=info)
+    if origin is dict:
+        item = _node(get_args(annotation)[1], None)
+        return Node("map", default=_default(info), item=item, required=required, info=info)
+    text = annotation is str or (
+        origin is Literal and all(isinstance(word, str) for word in get_args(annotation))
+    )
+    return Node("leaf", default=_default(info), text=text, required=required, info=info)
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _tag(members: Sequence[type[BaseModel]]) -> str:
+    for name, info in members[0].model_fields.items():
+        if get_origin(info.annotation) is Literal and len(get_args(info.annotation)) == 1:
+            return name
+    raise TypeError(f"{members} share no tag")
+
+
+def _default(info: FieldInfo | None) -> Any:
+    if info is None or info.is_required():
+        return None
+    return info.get_default(call_default_factory=False)
+
+
+@functools.cache
+def experiment_tree() -> Node:
+    """The settings of one experiment."""
+    from tlui.recipe.schema import Experiment
+
+    return tree_of(Experiment)
+
+
+def variant(node: Node, value: Any) -> str:
+    """Which variant of a table `value` is, '' where it cannot be told.
+
+    Knows the short forms: an optimizer given by name alone, a dataset whose shortcut says its
+    source, and a table that is not there but has a default.
+    """
+    if not node.tag:
+        return ""
+    if isinstance(value, str):
+        return value if value in node.tables else ""
+    if isinstance(value, dict):
+        given = value.get(node.tag)
+        if isinstance(given, str):
+            return given if given in node.tables else ""
+        if node.tag == "source":
+            from tlui.recipe.catalogue import DATASETS
+
+            shortcut = DATASETS.get(value["name"]) if isinstance(value.get("name"), str) else None
+            return str(shortcut.dataset["source"]) if shortcut else ""
+    if node.default is not None:
+        return str(getattr(node.default, node.tag))
+    return ""
+
+
+def node_at(path: Path, tree: Node | None = None) -> Node | None:
+    """The node a path leads to, whatever the data; None where no setting has that path."""
+    node = tree or experiment_tree()
+    for part in path:
+        if node.kind == "table":
+            child = node.keys().get(part)
+        elif node.kind == "list":
+            child = node.item if part == "*" or part.isdecimal() else None
+        elif node.kind == "map" or (node.kind == "leaf" and _holds_map(node)):
+            child = node.item or Node("leaf")
+        else:
+            child = None
+        if child is None:
+            return None
+        node = child
+    return node
+
+
+def _holds_map(node: Node) -> bool:
+    annotation = node.info.annotation if node.info else None
+    return any(get_origin(member) is dict for member in get_args(annotation))
+
+
+@functools.cache
+def all_paths() -> tuple[str, ...]:
+    """Every dotted path there is, list positions as `0`."""
+    return tuple(".".join(path) for path in _walk(experiment_tree(), ()))
+
+
+def _walk(node: Node, path: Path) -> Iterator[Path]:
+    if path:
+        yield path
+    if node.kind == "table":
+        for key, child in node.keys().items():
+            yield from _walk(child, (*path, key))
+    elif node.kind == "list" and node.item is not None and node.item.kind == "table":
+        yield from _walk(node.item, (*path, "0"))
+
+
+def nearest_path(path: Path) -> str | None:
+    """The valid path most like an unknown one, with the list positions the person wrote."""
+    plain = ["0" if part == "*" or part.isdecimal() else part for part in path]
+    positions = [part for part in path if part == "*" or part.isdecimal()]
+    wanted = ".".join(plain)
+    near = difflib.get_close_matches(wanted, all_paths(), n=1, cutoff=0.6)
+    if not near:
+        same_end = [p for p in all_paths() if p.rsplit(".", 1)[-1] == path[-1]]
+        near = same_end[:1]
+    if not near:
+        return None
+    parts = near[0].split(".")
+    for i, part in enumerate(parts):
+        if part == "0" and positions:
+            parts[i] = positions.pop(0)
+    return ".".join(parts)

@@ -1,0 +1,256 @@
+"""What is wrong with a preset, in words: one line a problem, each naming file, key and way out.
+
+Translates pydantic's errors into the sentences a person reads; the same wording serves presets,
+the user's config file, `--set` and the form.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from tlui.errors import PresetError
+from tlui.recipe import catalogue
+from tlui.recipe.fields import Node, tree_of, variant
+
+Loc = tuple[str | int, ...]
+"""Where in a document: keys and list positions."""
+
+BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class Problems:
+    """Problems in the order found, each once."""
+
+    def __init__(self, where: str) -> None:
+        self.where = escape(where)
+        self._lines: dict[str, None] = {}
+
+    def add(self, path: str, message: str) -> None:
+        """Note a problem at `path` (as `dotted` writes it; '' for the whole file)."""
+        self._lines[": ".join(part for part in (self.where, path, message) if part)] = None
+
+    def adopt(self, lines: Iterable[str]) -> None:
+        """Note problems of another file, complete lines."""
+        self._lines.update(dict.fromkeys(lines))
+
+    @property
+    def lines(self) -> list[str]:
+        return list(self._lines)
+
+    def raise_any(self) -> None:
+        """Raises PresetError with all of them, if there are any."""
+        if self._lines:
+            raise PresetError(self.lines)
+
+
+def escape(text: str) -> str:
+    """Text with what could disturb a terminal (controls, bidi marks, lone bytes) as escapes."""
+    return "".join(
+        char.encode("unicode_escape").decode("ascii")
+        if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+        else char
+        for char in text
+    )
+
+
+def shown(value: Any, limit: int = 60) -> str:
+    """A received value as the person wrote it, about as TOML, cut to `limit` characters."""
+    if isinstance(value, str):
+        text = '"' + escape(value) + '"'
+    elif isinstance(value, float):
+        text = short_number(value)
+    elif isinstance(value, (dict, list, bool, int)) or value is None:
+        text = escape(json.dumps(value, ensure_ascii=False, default=str))
+    else:
+        text = escape(str(value))
+    return text if len(text) <= limit else text[: limit - 2] + " …"
+
+
+def short_number(value: float) -> str:
+    """`1e-4`, `5e-7`, `0.25`, `32`: as short as it can be written without losing digits."""
+    if isinstance(value, int):
+        return str(value)
+    text = repr(value)
+    if value == 0 or value != value or value in (float("inf"), float("-inf")):
+        return text.removesuffix(".0")
+    if 1e-3 <= abs(value) < 1e6:
+        return text.removesuffix(".0")
+    from decimal import Decimal
+
+    sign, digits, exponent = Decimal(text).normalize().as_tuple()
+    mantissa = "".join(map(str, digits))
+    power = int(exponent) + len(mantissa) - 1
+    mantissa = mantissa[0] + ("." + mantissa[1:] if len(mantissa) > 1 else "")
+    return f"{'-' if sign else ''}{mantissa}e{power}"
+
+
+def dotted(loc: Sequence[str | int]) -> str:
+    """A place in the file's terms: `phase[1].lr.policy`."""
+    text = ""
+    for part in loc:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += ("." if text else "") + quoted_key(part)
+    return text
+
+
+def quoted_key(key: str) -> str:
+    """A key as TOML writes it: bare where it can be, else quoted."""
+    return key if BARE_KEY.fullmatch(key) else '"' + escape(key).replace('"', '\\"') + '"'
+
+
+def sentences(error: ValidationError, model: type[BaseModel], data: Any) -> list[tuple[Loc, str]]:
+    """Every problem pydantic found in `data`: where, without union tags, and what in words."""
+    tree = tree_of(model)
+    found: list[tuple[Loc, str]] = []
+    for item in error.errors(include_url=False):
+        loc, node = _plain_loc(item["loc"], tree, data)
+        context: dict[str, Any] = item.get("ctx") or {}
+        raised = context.get("error")
+        loc += getattr(raised, "at", ())
+        near = _siblings(loc, tree, data) if item["type"] == "extra_forbidden" else []
+        found.append(_sentence(item["type"], loc, item["msg"], item["input"], context, node, near))
+    return found
+
+
+def _plain_loc(loc: Loc, tree: Node, data: Any) -> tuple[Loc, Node | None]:
+    """The place without the union tags pydantic puts in, and the node it leads to."""
+    plain: list[str | int] = []
+    node: Node | None = tree
+    value = data
+    just_tagged = False
+    for part in loc:
+        if (
+            node is not None
+            and node.kind == "table"
+            and node.tag
+            and not just_tagged
+            and part in node.tables
+        ):
+            just_tagged = True
+            continue
+        just_tagged = False
+        if node is not None:
+            if node.kind == "table":
+                node = node.keys(variant(node, value)).get(str(part))
+            else:
+                node = node.item
+        value = inside(value, part)
+        plain.append(part)
+    return tuple(plain), node
+
+
+def inside(value: Any, part: str | int) -> Any:
+    """A member of a table or list; None where it has none (TOML knows no null)."""
+    if isinstance(value, dict):
+        return value.get(part)
+    if isinstance(value, list) and isinstance(part, int) and part < len(value):
+        return value[part]
+    return None
+
+
+TYPES = {
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "is too large a number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "string_type": "must be text in quotes",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "list_type": "must be a list",
+    "dict_type": "must be a table",
+    "model_type": "must be a table",
+    "model_attributes_type": "must be a table",
+    "string_too_short": "must not be empty",
+}
+
+KINDS = {"policy": "policy", "source": "source", "name": "optimizer"}
+"""What a union's tag names, for `"exp" is not a policy`."""
+
+
+def _sentence(
+    kind: str,
+    loc: Loc,
+    message: str,
+    received: Any,
+    context: dict[str, Any],
+    node: Node | None,
+    siblings: list[str],
+) -> tuple[Loc, str]:
+    if kind == "extra_forbidden":
+        return loc, catalogue.unknown("key", escape(str(loc[-1])), siblings)
+    if kind == "missing":
+        return loc, "missing" + _purpose(node)
+    if kind == "union_tag_invalid":
+        tag = context["discriminator"].strip("'")
+        words = re.findall(r"'([^']*)'", context["expected_tags"])
+        return (*loc, tag), catalogue.unknown(KINDS[tag], escape(str(context["tag"])), words)
+    if kind == "union_tag_not_found":
+        tag = context["discriminator"].strip("'")
+        words = sorted(node.tables) if node is not None else []
+        return (*loc, tag), f"missing; one of: {', '.join(words)}"
+    if kind == "literal_error":
+        if loc == ("version",):
+            return loc, (
+                f"this tlui reads version 1. Received: {shown(received)}; "
+                "write version = 1, or install the tlui the preset was written for"
+            )
+        words = re.findall(r"'([^']*)'|(-?\d+)", context["expected"])
+        options = [a or b for a, b in words]
+        if isinstance(received, str) and all(a for a, _ in words):
+            return loc, catalogue.unknown("choice", escape(received), options)
+        return loc, f"must be one of: {', '.join(options)}. Received: {shown(received)}"
+    if kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
+        return loc, f"must be {_range(node, context)}. Received: {shown(received)}"
+    if kind == "too_short":
+        return loc, f"must hold at least {context['min_length']}. Received: {shown(received)}"
+    if kind == "string_too_long":
+        return loc, f"must be at most {context['max_length']} characters long"
+    if kind in ("value_error", "assertion_error"):
+        return loc, escape(str(context.get("error", message)))
+    if kind in TYPES:
+        tail = "" if kind == "string_too_short" else f". Received: {shown(received)}"
+        words_for = "a list of [[phase]] tables" if loc == ("phase",) else ""
+        return loc, (f"must be {words_for}" if words_for else TYPES[kind]) + tail
+    return loc, f"{escape(message)}. Received: {shown(received)}"
+
+
+def _siblings(loc: Loc, tree: Node, data: Any) -> list[str]:
+    """The keys that may stand where an unknown key was found."""
+    node: Node | None = tree
+    value = data
+    for part in loc[:-1]:
+        if node is None:
+            return []
+        node = node.keys(variant(node, value)).get(str(part)) if node.kind == "table" else node.item
+        value = inside(value, part)
+    return list(node.keys(variant(node, value))) if node is not None else []
+
+
+def _purpose(node: Node | None) -> str:
+    """`: what it is`, from the field's own documentation."""
+    description = node.info.description if node is not None and node.info else None
+    if not description:
+        return ""
+    return ": " + " ".join(description.split()).replace("`", "").rstrip(".")
+
+
+def _range(node: Node | None, context: dict[str, Any]) -> str:
+    """`greater than 0`, `at least 0 and less than 1`: both ends where the field has two."""
+    bounds = dict(context)
+    for entry in node.info.metadata if node is not None and node.info else ():
+        for end in ("gt", "ge", "lt", "le"):
+            if getattr(entry, end, None) is not None:
+                bounds[end] = getattr(entry, end)
+    words = {"gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most"}
+    return " and ".join(f"{words[end]} {bounds[end]:g}" for end in words if end in bounds)
