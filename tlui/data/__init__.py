@@ -1,0 +1,1 @@
+"""Datasets without TensorFlow: sources, decoding, splits, checks and the image cache."""

@@ -1,0 +1,330 @@
+"""The user's cache: entries that are whole or absent, built once, evicted when room is needed.
+
+An entry is a folder `<root>/<kind>/<key>` with `meta.json` and data files. It is built aside,
+fsynced and renamed, so a crash leaves nothing that looks like an entry. Each key has a lock file
+(flock, which the kernel frees when a process dies): a builder holds it alone while others wait,
+a user shares it for as long as it reads, and eviction takes only entries that nobody shares.
+Everything that shapes an entry must be in its key; nothing here knows what an entry holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tlui.runs.files import make_private, read_json, sync_folder, write_json
+
+VERSION = 1
+KINDS = ("images", "features")
+DEFAULT_LIMIT = 50 * 1000**3
+"""Bytes of all entries together, where the user's config says nothing."""
+SPARE = 500 * 1000**2
+"""Bytes left free on the disk, whatever the limit."""
+POLL_SECONDS = 0.1
+
+
+def cache_root() -> Path:
+    """`$TLUI_CACHE`, or the platform's user cache folder."""
+    given = os.environ.get("TLUI_CACHE")
+    if given:
+        return Path(given).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("tlui"))
+
+
+def cache_limit() -> int:
+    """Bytes that all entries together may take: `cache.limit_gb` of the user's config."""
+    try:
+        from tlui.recipe.config import load_config
+    except ImportError:
+        return DEFAULT_LIMIT
+    limit = load_config().cache.limit_gb
+    return DEFAULT_LIMIT if limit is None else int(limit * 1000**3)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry, as listed."""
+
+    kind: str
+    key: str
+    path: Path
+    bytes: int
+    used: float
+    """When it was last opened, seconds since the epoch."""
+    in_use: bool
+    meta: dict[str, Any]
+
+
+class Lease:
+    """An entry that cannot be evicted until this is closed or the process ends."""
+
+    def __init__(self, path: Path, meta: dict[str, Any], lock: int | None) -> None:
+        self.path = path
+        self.meta = meta
+        self._lock = lock
+
+    def close(self) -> None:
+        """Let others evict the entry; files already mapped stay readable."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(OSError):
+            self.close()
+
+
+class NoRoomError(Exception):
+    """The entry does not fit under the limit or on the disk, or the cache cannot be written."""
+
+
+def obtain(
+    kind: str,
+    key: str,
+    build: Callable[[Path], dict[str, Any]],
+    size: int,
+    *,
+    root: Path | None = None,
+    limit: int | None = None,
+    waiting: Callable[[], None] | None = None,
+) -> Lease:
+    """The entry `key`, built if it is not there.
+
+    Args:
+        kind: One of `KINDS`.
+        key: File-name-safe; holds everything that shapes the entry.
+        build: Writes the data files into an empty folder and returns what `meta.json` will say.
+        size: Bytes it will take.
+        root: The cache; default `cache_root()`.
+        limit: Bytes for all entries together; default `cache_limit()`.
+        waiting: Called about ten times a second while another process builds; may raise.
+
+    Raises:
+        NoRoomError: It does not fit or nothing can be written there.
+    """
+    root = cache_root() if root is None else root
+    folder = root / kind
+    path = folder / key
+    try:
+        make_private(root)
+        make_private(folder)
+        while True:
+            lock = _locked(folder, key, fcntl.LOCK_SH, waiting)
+            if (lease := _leased(path, lock)) is not None:
+                return lease
+            os.close(lock)
+            lock = _locked(folder, key, fcntl.LOCK_EX, waiting)
+            try:
+                if _meta(path) is None:
+                    _build(root, path, build, size, cache_limit() if limit is None else limit)
+                # Not atomic: an eviction may slip in between, so look again.
+                fcntl.flock(lock, fcntl.LOCK_SH)
+            except BaseException:
+                os.close(lock)
+                raise
+            if (lease := _leased(path, lock)) is not None:
+                return lease
+            os.close(lock)
+    except OSError as error:
+        raise NoRoomError(f"{root}: {error.strerror or error}") from error
+
+
+def find(kind: str, key: str, root: Path | None = None) -> Lease | None:
+    """The entry `key` if it is whole and nobody is building or removing it."""
+    folder = (cache_root() if root is None else root) / kind
+    if _meta(folder / key) is None:
+        return None
+    try:
+        lock = _try_lock(folder, key, fcntl.LOCK_SH)
+    except OSError:
+        return None
+    if lock is None:
+        return None
+    lease = _leased(folder / key, lock)
+    if lease is None:
+        os.close(lock)
+    return lease
+
+
+def entries(root: Path | None = None) -> list[Entry]:
+    """All whole entries, least recently used first."""
+    root = cache_root() if root is None else root
+    found: list[Entry] = []
+    for kind in KINDS:
+        for path in _listed(root / kind):
+            if path.name.startswith(".") or (meta := _meta(path)) is None:
+                continue
+            try:
+                used = (path / "meta.json").stat().st_mtime
+                size = _bytes(path)
+                lock = _try_lock(path.parent, path.name, fcntl.LOCK_EX)
+            except OSError:
+                continue
+            if lock is not None:
+                os.close(lock)
+            found.append(Entry(kind, path.name, path, size, used, lock is None, meta))
+    return sorted(found, key=lambda entry: entry.used)
+
+
+def remove(entry: Entry) -> bool:
+    """Delete an entry; False where a process uses it."""
+    lock = _try_lock(entry.path.parent, entry.key, fcntl.LOCK_EX)
+    if lock is None:
+        return False
+    try:
+        # Out of sight first, so that a crash half way leaves no entry with files missing.
+        aside = entry.path.with_name(f".{entry.key}.{os.getpid()}.gone")
+        with contextlib.suppress(FileNotFoundError):
+            entry.path.rename(aside)
+            shutil.rmtree(aside, ignore_errors=True)
+        _lock_path(entry.path.parent, entry.key).unlink(missing_ok=True)
+    finally:
+        os.close(lock)
+    return True
+
+
+def sweep(root: Path | None = None) -> int:
+    """Delete what dead builders left; returns the bytes freed."""
+    root = cache_root() if root is None else root
+    freed = 0
+    for kind in KINDS:
+        for path in _listed(root / kind):
+            if not path.name.startswith(".") or not path.is_dir():
+                continue
+            key = path.name[1:].split(".")[0]
+            lock = _try_lock(path.parent, key, fcntl.LOCK_EX)
+            if lock is None:
+                continue  # its builder lives
+            try:
+                freed += _bytes(path)
+                shutil.rmtree(path, ignore_errors=True)
+                if not (path.parent / key).exists():
+                    _lock_path(path.parent, key).unlink(missing_ok=True)
+            finally:
+                os.close(lock)
+    return freed
+
+
+def make_room(root: Path, size: int, limit: int) -> bool:
+    """Evict entries that nobody uses, oldest first, until `size` bytes fit; False if they cannot.
+
+    Nothing is evicted where evicting everything would not be enough.
+    """
+    sweep(root)
+    held = entries(root)
+    total = sum(entry.bytes for entry in held)
+    free = shutil.disk_usage(root).free - SPARE
+    surplus = max(total + size - limit, size - free)
+    idle = [entry for entry in held if not entry.in_use]
+    if size > limit or surplus > sum(entry.bytes for entry in idle):
+        return False
+    for entry in idle:
+        if surplus <= 0:
+            break
+        if remove(entry):
+            surplus -= entry.bytes
+    return surplus <= 0
+
+
+def _build(
+    root: Path, path: Path, build: Callable[[Path], dict[str, Any]], size: int, limit: int
+) -> None:
+    for left in path.parent.glob(f".{path.name}.*"):  # a dead builder's: we hold the lock alone
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+    if path.exists():
+        shutil.rmtree(path, ignore_errors=True)  # of another version, or damaged by hand
+    if size and not make_room(root, size, limit):
+        raise NoRoomError(f"{size / 1e9:.1f} GB do not fit in the cache {root}")
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.mkdir(mode=0o700)
+    try:
+        meta = build(aside)
+        files = {file.name: file.stat().st_size for file in aside.iterdir()}
+        write_json(aside / "meta.json", {"version": VERSION, **meta, "files": files})
+        sync_folder(aside)
+        aside.rename(path)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    sync_folder(path.parent)
+
+
+def _meta(path: Path) -> dict[str, Any] | None:
+    """What an entry says of itself, if it is of this version and all its files have their size."""
+    meta = read_json(path / "meta.json")
+    if meta is None or meta.get("version") != VERSION or not isinstance(meta.get("files"), dict):
+        return None
+    try:
+        if any((path / name).stat().st_size != size for name, size in meta["files"].items()):
+            return None
+    except OSError:
+        return None
+    return meta
+
+
+def _leased(path: Path, lock: int) -> Lease | None:
+    meta = _meta(path)
+    if meta is None:
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(path / "meta.json")
+    return Lease(path, meta, lock)
+
+
+def _lock_path(folder: Path, key: str) -> Path:
+    return folder / f".{key}.lock"
+
+
+def _locked(folder: Path, key: str, how: int, waiting: Callable[[], None] | None) -> int:
+    while (lock := _try_lock(folder, key, how)) is None:
+        if waiting is not None:
+            waiting()
+        time.sleep(POLL_SECONDS)
+    return lock
+
+
+def _try_lock(folder: Path, key: str, how: int) -> int | None:
+    """An open, locked lock file; None where another process holds it.
+
+    The file may be unlinked by whoever removes the entry, so a lock counts only while the name
+    still leads to the file that was locked.
+    """
+    path = _lock_path(folder, key)
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(lock, how | fcntl.LOCK_NB)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(lock), path.stat()):
+                    return lock
+        except OSError as error:
+            os.close(lock)
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                return None
+            raise
+        os.close(lock)
+
+
+def _listed(folder: Path) -> Iterator[Path]:
+    with contextlib.suppress(OSError):
+        yield from sorted(folder.iterdir())
+
+
+def _bytes(path: Path) -> int:
+    total = 0
+    for file in path.iterdir():
+        with contextlib.suppress(OSError):
+            state = file.stat()
+            total += min(state.st_size, state.st_blocks * 512) if state.st_blocks else 0
+    return total

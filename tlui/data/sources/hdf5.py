@@ -1,0 +1,194 @@
+"""PatchCamelyon's layout: `…train_x.h5` and `…train_y.h5`, valid (or val) and test likewise.
+
+`x` is (N, h, w, 3) uint8, `y` (N, 1, 1, 1) or any shape with N integers. Files are streamed in
+contiguous blocks, never loaded whole: the real train split is 7.2 GB. Where `x` is stored in one
+piece, without chunks or compression, it is memory-mapped.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlui.data.items import BadImage, Found, Group, Index, Numbered, Pixels, Pool, capped, digest
+from tlui.errors import DataError
+from tlui.recipe.sources import HDF5Source, SplitName
+
+SUFFIXES = (".h5", ".hdf5")
+WORDS: dict[str, SplitName] = {"train": "train", "valid": "val", "val": "val", "test": "test"}
+BLOCK = 256
+"""Images read at once."""
+
+
+class HDF5Images(Pool):
+    """The dataset `x` of one file. Thread-safe (HDF5 has one global lock)."""
+
+    def __init__(self, path: Path, key: str, shape: tuple[int, ...]) -> None:
+        self._path = path
+        self._key = key
+        self._shape = shape
+        self._lock = threading.Lock()
+        self._file: Any = None
+        self._pid = 0
+        self.names = Numbered(path.name, shape[0])
+        stat = path.stat()
+        self.fingerprint = digest(
+            [b"hdf5", os.fsencode(path.name), f"{stat.st_size} {stat.st_mtime_ns}".encode()]
+        )
+
+    @property
+    def side(self) -> tuple[int, int]:
+        return self._shape[1], self._shape[2]
+
+    def read(self, item: int) -> Pixels:
+        pixels = self.read_many(np.array([item]))
+        return pixels[0]
+
+    def read_many(self, items: Index) -> Pixels:
+        """Items in the order asked for; neighbours in the file are read as one block."""
+        out = np.empty((len(items), *self._shape[1:3], 3), np.uint8)
+        by_place = np.argsort(items, kind="stable")
+        wanted = items[by_place]
+        breaks = np.flatnonzero(np.diff(wanted) != 1) + 1
+        try:
+            data = self._open()
+            for run in np.split(np.arange(len(wanted)), breaks):
+                if len(run):
+                    start = int(wanted[run[0]])
+                    out[by_place[run]] = data[start : start + len(run)]
+        except (OSError, KeyError) as error:
+            raise BadImage(f"{self._path} cannot be read: {error}") from None
+        return out
+
+    def array(self) -> Pixels | None:
+        data = self._open()
+        at = data.id.get_offset() if data.chunks is None else None
+        if at is None or self._shape[3] != 3:
+            return None
+        mapped = np.memmap(self._path, np.uint8, "r", at, self._shape)
+        return mapped.view(np.ndarray)
+
+    def _open(self) -> Any:
+        import h5py
+
+        with self._lock:
+            if self._file is None or self._pid != os.getpid():
+                self._file = h5py.File(self._path, "r", locking=False)
+                self._pid = os.getpid()
+            return self._file[self._key]
+
+
+def find_hdf5(dataset: HDF5Source) -> Found:
+    """The files of each split, checked against each other.
+
+    Raises:
+        DataError: No such files, one of a pair is missing, or shapes, lengths or labels do not
+            fit; all of them named.
+    """
+    root = Path(dataset.path).expanduser()
+    files = _pairs(root)
+    problems: list[str] = []
+    groups: dict[SplitName, tuple[HDF5Images, Index]] = {}
+    for split, (x, y) in files.items():
+        try:
+            groups[split] = _pair(x, y, problems)
+        except _Mismatch:
+            continue
+    if problems:
+        raise DataError(f"dataset {root}: HDF5 files do not fit:\n{capped(problems)}")
+    highest = max((int(labels.max()) for _, labels in groups.values() if len(labels)), default=-1)
+    count = max(highest + 1, 2)
+    classes = ["normal", "tumor"] if count == 2 else [str(n) for n in range(count)]
+    if dataset.classes is not None and len(dataset.classes) == count:
+        # Files hold numbers only: a full list of other words names them.
+        if not set(dataset.classes) & set(classes):
+            classes = list(dataset.classes)
+    return Found(
+        classes,
+        {split: Group(pool, labels) for split, (pool, labels) in groups.items()},
+        str(root),
+        ordered=True,
+    )
+
+
+class _Mismatch(Exception):
+    pass
+
+
+def _pairs(root: Path) -> dict[SplitName, tuple[Path, Path]]:
+    if not root.is_dir():
+        raise DataError(f"dataset.path: {root} is not a folder of HDF5 files")
+    found: dict[tuple[SplitName, str], list[Path]] = {}
+    for path in sorted(root.iterdir()):
+        if path.name.startswith(".") or path.suffix.lower() not in SUFFIXES:
+            continue
+        for word, split in WORDS.items():
+            for half in ("x", "y"):
+                if path.stem.lower().endswith(f"{word}_{half}"):
+                    found.setdefault((split, half), []).append(path)
+    problems = [
+        f"{split} {half}: more than one file: {', '.join(p.name for p in paths)}"
+        for (split, half), paths in found.items()
+        if len(paths) > 1
+    ]
+    splits = {split for split, _ in found}
+    for split in sorted(splits):
+        for half, other in (("x", "y"), ("y", "x")):
+            if (split, half) not in found:
+                there = found[(split, other)][0].name
+                problems.append(f"{split}: {there} is there but its {half} file is missing")
+    if problems:
+        raise DataError(f"dataset {root}: HDF5 files do not fit:\n{capped(problems)}")
+    if "train" not in splits:
+        packed = "; unpack the .gz files first" if any(root.glob("*.h5.gz")) else ""
+        raise DataError(
+            f"dataset.path: {root} has no *train_x.h5 and *train_y.h5 "
+            f"(with *valid_… and *test_… likewise){packed}"
+        )
+    order: tuple[SplitName, ...] = ("train", "val", "test")
+    return {s: (found[(s, "x")][0], found[(s, "y")][0]) for s in order if s in splits}
+
+
+def _pair(x: Path, y: Path, problems: list[str]) -> tuple[HDF5Images, Index]:
+    key, shape, dtype = _look(x, "x", problems)
+    if len(shape) != 4 or shape[3] not in (1, 3) or dtype != np.uint8 or 0 in shape[1:]:
+        problems.append(f"{x.name}: x is {dtype} {shape}; expected uint8 (N, height, width, 3)")
+        raise _Mismatch
+    label_key, label_shape, label_type = _look(y, "y", problems)
+    size = int(np.prod(label_shape)) if label_shape else 0
+    if not np.issubdtype(label_type, np.integer) and label_type != np.bool_:
+        problems.append(f"{y.name}: y is {label_type}; expected integers")
+        raise _Mismatch
+    if size != shape[0]:
+        problems.append(f"{x.name} holds {shape[0]:,} images but {y.name} {size:,} labels")
+        raise _Mismatch
+    import h5py
+
+    with h5py.File(y, "r", locking=False) as file:
+        labels = np.asarray(file[label_key][()]).reshape(-1).astype(np.int64)
+    if len(labels) and labels.min() < 0:
+        problems.append(f"{y.name}: negative label {labels.min()}")
+        raise _Mismatch
+    return HDF5Images(x, key, shape), labels
+
+
+def _look(path: Path, wanted: str, problems: list[str]) -> tuple[str, tuple[int, ...], Any]:
+    """Name, shape and type of the dataset `wanted`, or of the only one there."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            keys = [key for key in file if isinstance(file[key], h5py.Dataset)]
+            key = wanted if wanted in keys else keys[0] if len(keys) == 1 else None
+            if key is None:
+                has = ", ".join(keys) or "none"
+                problems.append(f'{path.name}: no dataset "{wanted}"; it has: {has}')
+                raise _Mismatch
+            return key, tuple(file[key].shape), file[key].dtype
+    except OSError as error:
+        problems.append(f"{path.name}: not readable as HDF5, damaged or truncated ({error})")
+        raise _Mismatch from None
