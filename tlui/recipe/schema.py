@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_v
 
 from tlui.recipe import catalogue
 from tlui.recipe.lr import LearningRate, NonNegative
+from tlui.recipe.placement import RunPlacement, Slurm
 from tlui.recipe.sources import BatchSize, Dataset, SplitName
 from tlui.recipe.strict import Table
 
@@ -281,6 +282,8 @@ class Experiment(Table):
     phase: Annotated[list[Phase], Field(min_length=1)]
     start_from: StartFrom | None = None
     evaluate: Evaluate = Evaluate()
+    run: RunPlacement = RunPlacement()
+    slurm: Slurm | None = None
     origin: Origin | None = None
 
     @property
