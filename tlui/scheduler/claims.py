@@ -1,0 +1,296 @@
+"""Who holds what: one file a running run and one a device slot, in `<home>/claims`.
+
+Promise: a run is started once and a device slot has one holder, however many front ends and
+supervisors decide at the same instant, and a holder that died never blocks anybody for ever.
+
+A claim is created with O_EXCL and names the processes that hold it (the supervisor first, then
+its trainer); it is stale when all of them are proven dead, which only their own host can say.
+Changes to existing claims (naming the trainer, breaking a stale one) are made under a kernel
+lock on `<home>/claims/.lock`, held for microseconds and let go by the kernel when its holder
+dies: without it a slow breaker could remove the claim a faster one had just made. Device slots
+are taken under the same lock, all or none.
+
+Nothing here follows a symlink; one in the place of a claim is refused by name.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import re
+import socket
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tlui.errors import TluiError
+from tlui.runs.directory import Home
+from tlui.runs.files import FILE_MODE, make_private, write_json
+from tlui.runs.process import Identity, identify, liveness
+
+CPU = "cpu"
+"""The key of the one CPU device of a host; a GPU's key is its UUID."""
+RUN = "run-"
+DEVICE = "device-"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a claim file says."""
+
+    name: str
+    run: str
+    holders: tuple[Identity, ...]
+    """The supervisor, then the trainer once there is one."""
+    devices: tuple[str, ...] = ()
+    """Of a run: the keys of its devices. Of a device slot: that device's key."""
+    host: str = ""
+    per_device: int = 1
+    """How many runs its holder tolerates on the device, itself included."""
+
+    @property
+    def supervisor(self) -> Identity | None:
+        return self.holders[0] if self.holders else None
+
+    @property
+    def trainer(self) -> Identity | None:
+        return self.holders[1] if len(self.holders) > 1 else None
+
+    @property
+    def stale(self) -> bool:
+        """Whether every holder is known to be dead."""
+        return all(liveness(who) == "dead" for who in self.holders)
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether the trainer lives on this host and its supervisor does not."""
+        if self.supervisor is None or self.trainer is None:
+            return False
+        return liveness(self.supervisor) == "dead" and liveness(self.trainer) == "alive"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "version": 1,
+            "run": self.run,
+            "holders": [who.to_dict() for who in self.holders],
+            "devices": list(self.devices),
+            "host": self.host,
+            "per_device": self.per_device,
+        }
+
+
+class Claims:
+    """The claims of one home."""
+
+    def __init__(self, home: Home) -> None:
+        self.folder = home.path / "claims"
+        self.host = socket.gethostname()
+
+    def all(self) -> list[Claim]:
+        """Every readable claim, those on runs first.
+
+        Raises:
+            TluiError: The folder or a claim is a symlink, or belongs to somebody else.
+        """
+        if not self.folder.is_dir():
+            return []
+        names = [p.name for p in self.folder.iterdir() if p.name.startswith((RUN, DEVICE))]
+        found = (self.read(name) for name in sorted(names, reverse=True))
+        return [claim for claim in found if claim is not None]
+
+    def runs(self) -> list[Claim]:
+        """The claims on runs."""
+        return [claim for claim in self.all() if claim.name.startswith(RUN)]
+
+    def of_run(self, run_id: str) -> Claim | None:
+        """The claim on a run, or None where nobody holds it."""
+        return self.read(RUN + run_id)
+
+    def read(self, name: str) -> Claim | None:
+        """One claim; None where there is none. A half-written one has no holders: it is stale."""
+        path = self.folder / name
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise TluiError(f"{path}: is a symbolic link, not a claim; remove it") from error
+            raise TluiError(f"{path}: cannot be read ({error.strerror})") from error
+        with os.fdopen(handle, "rb") as file:
+            try:
+                given = json.load(file)
+                holders = [Identity.from_dict(who) for who in given["holders"]]
+                return Claim(
+                    name=name,
+                    run=str(given["run"]),
+                    holders=tuple(who for who in holders if who is not None),
+                    devices=tuple(str(key) for key in given["devices"]),
+                    host=str(given["host"]),
+                    per_device=int(given["per_device"]),
+                )
+            except (OSError, ValueError, KeyError, TypeError):
+                return Claim(name, name.removeprefix(RUN) if name.startswith(RUN) else "", ())
+
+    def take(self, run_id: str, devices: Sequence[str] = (), per_device: int = 1) -> bool:
+        """Claim a run and its devices for this process, all or nothing.
+
+        Args:
+            run_id: The run; nobody else may hold it.
+            devices: Keys of the devices; each must have room for one more.
+            per_device: How many runs may be on a device once this one is there.
+
+        Returns:
+            False when another live process holds the run, or a device has no room.
+
+        Raises:
+            TluiError: The claims folder is not usable.
+        """
+        me = (identify(),)
+        with self._lock():
+            if not self._vacant(RUN + run_id):
+                return False
+            slots = []
+            for key in devices:
+                slot = self._free_slot(key, per_device)
+                if slot is None:
+                    return False
+                slots.append(
+                    Claim(slot, run_id, me, devices=(key,), host=self.host, per_device=per_device)
+                )
+            run = Claim(RUN + run_id, run_id, me, tuple(devices), self.host, per_device)
+            return all(self._create(claim) for claim in [*slots, run])
+
+    def occupants(self, key: str) -> list[Claim]:
+        """The live claims on a device of this host."""
+        prefix = device_prefix(self.host, key)
+        return [c for c in self.all() if c.name.startswith(prefix) and not c.stale]
+
+    def name_trainer(self, run_id: str, trainer: Identity) -> None:
+        """Add the trainer to the holders of a run's claims, which this process took."""
+        with self._lock():
+            for claim in self._held(run_id):
+                self._replace(claim, (identify(), trainer))
+
+    def adopt(self, run_id: str) -> Claim | None:
+        """Take the supervisor's place in the claims of an orphaned run; None when it is not one."""
+        with self._lock():
+            claim = self.of_run(run_id)
+            if claim is None or not claim.orphaned or claim.trainer is None:
+                return None
+            for held in self._held(run_id):
+                self._replace(held, (identify(), claim.trainer))
+            return claim
+
+    def inherit(self, run_id: str) -> bool:
+        """Take over the stale claim of a run whose processes are all dead, to settle it."""
+        with self._lock():
+            claim = self.of_run(run_id)
+            if claim is None or not claim.stale:
+                return False
+            for held in self._held(run_id):
+                self._replace(held, (identify(),))
+            return True
+
+    def release(self, run_id: str) -> None:
+        """Let go of a run and its devices; the run last."""
+        with self._lock():
+            for claim in self._held(run_id):
+                (self.folder / claim.name).unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Remove stale device slots whose run nobody holds: left by a crash half-way."""
+        stray = [c for c in self.all() if c.name.startswith(DEVICE) and c.stale]
+        if stray:
+            with self._lock():
+                for claim in stray:
+                    if self.of_run(claim.run) is None:
+                        self._vacant(claim.name)
+
+    @contextmanager
+    def holding(self, run_id: str) -> Iterator[bool]:
+        """Hold a run (no device) for the length of a `with`; yields whether it was free."""
+        taken = self.take(run_id)
+        try:
+            yield taken
+        finally:
+            if taken:
+                self.release(run_id)
+
+    def _held(self, run_id: str) -> list[Claim]:
+        """The claims of a run, its devices first."""
+        return sorted((c for c in self.all() if c.run == run_id), key=lambda c: c.name)
+
+    def _free_slot(self, key: str, per_device: int) -> str | None:
+        prefix = device_prefix(self.host, key)
+        occupants = self.occupants(key)
+        if any(len(occupants) >= claim.per_device for claim in occupants):
+            return None
+        names = (f"{prefix}{slot}" for slot in range(per_device))
+        if len(occupants) >= per_device:
+            return None
+        return next((name for name in names if self._vacant(name)), None)
+
+    def _vacant(self, name: str) -> bool:
+        """Whether a name is free, after breaking a stale claim of that name; under the lock."""
+        claim = self.read(name)
+        if claim is None:
+            return True
+        if not claim.stale:
+            return False
+        (self.folder / name).unlink(missing_ok=True)
+        return True
+
+    def _create(self, claim: Claim) -> bool:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            handle = os.open(self.folder / claim.name, flags, FILE_MODE)
+        except FileExistsError:
+            return False
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(claim.to_dict(), file)
+        return True
+
+    def _replace(self, claim: Claim, holders: tuple[Identity, ...]) -> None:
+        write_json(self.folder / claim.name, {**claim.to_dict(), **_holders(holders)}, sync=False)
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        path = self.folder / ".lock"
+        try:
+            make_private(self.folder)
+            found = os.lstat(self.folder)
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+                raise TluiError(
+                    f"{self.folder}: is a symbolic link or belongs to somebody else; "
+                    "tlui will not keep its claims there"
+                )
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            handle = os.open(path, flags, FILE_MODE)
+        except OSError as error:
+            raise TluiError(
+                f"{path}: cannot be opened ({error.strerror}); free some space or mend "
+                "the permissions of tlui's home"
+            ) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+
+def device_prefix(host: str, key: str) -> str:
+    """How the names of a device's claims begin; the slot's number follows."""
+    return f"{DEVICE}{_plain(host)}-{_plain(key)}-"
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "_", text)
+
+
+def _holders(holders: tuple[Identity, ...]) -> dict[str, Any]:
+    return {"holders": [who.to_dict() for who in holders]}

@@ -1,0 +1,172 @@
+"""What a person can do to a run: stop, interrupt, kill, resume; hold, release, drop and move it.
+
+Every front end calls these; each is one small step that holds whoever else is at work.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import replace
+from typing import Literal
+
+from tlui.errors import TluiError
+from tlui.runs.directory import Home, RunDirectory
+from tlui.runs.files import write_text
+from tlui.runs.process import Identity, liveness
+from tlui.runs.status import RESUMABLE, Status, write_status
+from tlui.scheduler import order
+from tlui.scheduler.claims import Claims
+from tlui.scheduler.order import Move, Wishes
+
+Mode = Literal["stop", "interrupt", "kill"]
+DROPPED = "dropped from the queue before it started"
+
+
+def stop(home: Home, run: RunDirectory, mode: Mode = "stop") -> str:
+    """Ask a run to end; a queued one is dropped from the queue.
+
+    Args:
+        home: The store.
+        run: The run.
+        mode: `stop` at the next step, checkpoint and evaluate; `interrupt`: checkpoint and end,
+            to be resumed; `kill` at once.
+
+    Returns:
+        What was done, in a few words.
+
+    Raises:
+        TluiError: The run has ended, or its requests cannot be written.
+    """
+    seen = run.observe()
+    if seen.state == "queued":
+        return drop(home, run)
+    if seen.state not in ("starting", "running", "evaluating", "stale"):
+        raise TluiError(f"{_named(run)}: nothing to stop, it is {seen.state}")
+    try:
+        write_text(run.requests / mode, f"{time.time():.0f}\n", sync=False)
+    except OSError as error:
+        if mode != "kill":
+            raise TluiError(
+                f"{run.requests}: cannot be written ({error.strerror}); "
+                f"tlui stop --now {run.id} kills it"
+            ) from error
+    claim = Claims(home).of_run(run.id)
+    trainer = claim.trainer if claim else None
+    if trainer is None and seen.status.owner != seen.status.supervisor:
+        trainer = seen.status.owner
+    if trainer is not None:
+        _signal(trainer, mode)
+    return {
+        "stop": "will stop at its next step, checkpoint and evaluate",
+        "interrupt": "will checkpoint and end, to be resumed",
+        "kill": "was killed; its last checkpoint stays",
+    }[mode]
+
+
+def resume(home: Home, run: RunDirectory, wishes: Wishes | None = None) -> None:
+    """Put a run that ended early back into the queue, to go on from its last checkpoint.
+
+    Raises:
+        TluiError: It is alive, finished or diverged, or the home cannot be written.
+    """
+    with Claims(home).holding(run.id) as held:
+        seen = run.observe()
+        if not held or seen.state in ("starting", "running", "evaluating", "stale"):
+            raise TluiError(f"{_named(run)}: it is {seen.state}, there is nothing to resume")
+        if seen.state == "queued":
+            raise TluiError(f"{_named(run)}: is queued already (tlui queue shows where)")
+        if seen.state not in RESUMABLE:
+            why = {
+                "finished": "it has finished; tlui run of its preset.toml repeats it",
+                "diverged": "its loss was no longer finite; lower the learning rate in a new run",
+            }.get(seen.state, f"it is {seen.state}")
+            raise TluiError(f"{_named(run)}: cannot be resumed: {why}")
+        order.append(home, [run.id], wishes or Wishes())
+        _write(
+            run,
+            replace(
+                seen.status,
+                state="queued",
+                reason="",
+                advice="",
+                owner=None,
+                supervisor=None,
+                ended=None,
+                exit_code=None,
+            ),
+        )
+
+
+def drop(home: Home, run: RunDirectory) -> str:
+    """Take a queued run out of the queue; it stays as `stopped` and can be resumed.
+
+    Raises:
+        TluiError: It is not queued any more.
+    """
+    with Claims(home).holding(run.id) as held:
+        seen = run.observe()
+        if not held or seen.state != "queued":
+            raise TluiError(f"{_named(run)}: is not queued, it is {seen.state}")
+        _write(run, replace(seen.status, state="stopped", reason=DROPPED, ended=time.time()))
+        order.remove(home, run.id)
+    return DROPPED
+
+
+def hold(home: Home, run: RunDirectory) -> None:
+    """Keep a queued run from starting until it is released. Raises TluiError if not queued."""
+    if not order.hold(home, run.id):
+        raise _not_queued(run)
+
+
+def release(home: Home, run: RunDirectory) -> None:
+    """Let a held run start. Raises TluiError if it is not queued."""
+    if not order.hold(home, run.id, held=False):
+        raise _not_queued(run)
+
+
+def move(home: Home, run: RunDirectory, how: Move) -> None:
+    """Change a queued run's place. Raises TluiError if it is not queued."""
+    if not order.move(home, run.id, how):
+        raise _not_queued(run)
+
+
+def _signal(who: Identity, mode: Mode) -> None:
+    """Signal a trainer of this host, and nobody who only has its number."""
+    try:
+        handle = os.pidfd_open(who.pid)
+    except (OSError, AttributeError):
+        handle = -1
+    try:
+        if liveness(who) != "alive":
+            return  # another host's trainer, or its supervisor, reads the request
+        if mode == "kill":
+            os.killpg(who.pid, signal.SIGKILL)
+            return
+        number = {"stop": signal.SIGINT, "interrupt": signal.SIGTERM}[mode]
+        if handle >= 0:
+            signal.pidfd_send_signal(handle, number)
+        else:
+            os.kill(who.pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass
+    finally:
+        if handle >= 0:
+            os.close(handle)
+
+
+def _write(run: RunDirectory, status: Status) -> None:
+    try:
+        write_status(run.status, status)
+    except OSError as error:
+        raise TluiError(f"{run.status}: cannot be written ({error.strerror})") from error
+
+
+def _not_queued(run: RunDirectory) -> TluiError:
+    return TluiError(f"{_named(run)}: is not queued, it is {run.observe().state}")
+
+
+def _named(run: RunDirectory) -> str:
+    name = run.read_meta().get("name")
+    return f"{name} ({run.id})" if name else run.id

@@ -1,0 +1,103 @@
+"""Making the runs of a preset: one queued run directory a point, parents by id, in queue order."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from tlui.errors import TluiError
+from tlui.recipe.lab import Point
+from tlui.recipe.preset import Preset
+from tlui.recipe.schema import Experiment, StartFrom
+from tlui.recipe.toml import configuration, experiment_to_toml
+from tlui.runs.directory import Home, RunDirectory
+from tlui.scheduler import order
+from tlui.scheduler.order import Wishes
+
+
+def create_runs(
+    home: Home, preset: Preset, wishes: Wishes | None = None, *, held: bool = False
+) -> list[RunDirectory]:
+    """Make a run for every point of a preset and put them at the end of the queue.
+
+    run.json gets, beside what `Home.create` asks for: `parents`, the ids of the runs it may start
+    from; `choose_parent`, whether the best of them is picked when they have ended (then written
+    to preset.toml); `lab`, common to all runs of one call; `tags`.
+
+    Args:
+        home: The store.
+        preset: The runs to make, parents before children.
+        wishes: Where they want to run; the freest device by default.
+        held: Hold them back until they are released.
+
+    Returns:
+        The runs, in the order of the points.
+
+    Raises:
+        TluiError: A run that is started from does not exist, or the home cannot be written.
+    """
+    wishes = wishes or Wishes()
+    for point in preset.points:
+        _known(home, point.experiment)
+    lab = secrets.token_hex(4)
+    made: dict[str, RunDirectory] = {}
+    with order.adding(home):
+        for point in preset.points:
+            experiment, parents = _resolved(home, point, made)
+            origin = experiment.origin
+            meta: dict[str, Any] = {
+                "name": experiment.name,
+                "preset": origin.preset if origin else preset.name,
+                "experiment": origin.experiment if origin else experiment.name,
+                "config": configuration(experiment),
+                "parents": parents,
+                "choose_parent": len(point.parents) > 1 and point.parent is None,
+                "lab": lab,
+                "tags": list(experiment.tags),
+            }
+            made[point.name] = home.create(experiment_to_toml(experiment), meta)
+        ids = [run.id for run in made.values()]
+        order.append(home, ids, wishes, held=held)
+    return list(made.values())
+
+
+def _resolved(
+    home: Home, point: Point, made: dict[str, RunDirectory]
+) -> tuple[Experiment, list[str]]:
+    """The experiment with the ids of the runs it starts from, as far as they are known."""
+    experiment = point.experiment
+    parents = [made[name].id for name in point.parents if name in made]
+    if experiment.start_from is not None and len(parents) == 1:
+        experiment = _starting_from(experiment, experiment.start_from, parents[0])
+    elif experiment.start_from is not None and experiment.start_from.run is not None:
+        parent = _find(home, experiment.start_from.run)
+        experiment = _starting_from(experiment, experiment.start_from, parent)
+        parents = [parent]
+    if experiment.backbone.weights.startswith("run:"):
+        parent = _find(home, experiment.backbone.weights.removeprefix("run:"))
+        backbone = experiment.backbone.model_copy(update={"weights": f"run:{parent}"})
+        experiment = experiment.model_copy(update={"backbone": backbone})
+        parents.append(parent)
+    return experiment, parents
+
+
+def _starting_from(experiment: Experiment, given: StartFrom, run_id: str) -> Experiment:
+    start = given.model_copy(update={"experiment": None, "run": run_id})
+    return experiment.model_copy(update={"start_from": start})
+
+
+def _known(home: Home, experiment: Experiment) -> None:
+    """Refuse a preset before anything is made for it."""
+    if experiment.start_from is not None and experiment.start_from.run is not None:
+        _find(home, experiment.start_from.run)
+    if experiment.backbone.weights.startswith("run:"):
+        _find(home, experiment.backbone.weights.removeprefix("run:"))
+
+
+def _find(home: Home, reference: str) -> str:
+    from tlui.runs.reference import resolve
+
+    try:
+        return resolve(home, reference).id
+    except TluiError as error:
+        raise TluiError(f"start_from: {error}", code=2) from error

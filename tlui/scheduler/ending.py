@@ -1,0 +1,139 @@
+"""How a trainer ended that did not say so itself, in words a person can act on.
+
+Written by whoever finds it dead: its supervisor, which knows the exit code, or anybody alive when
+both are gone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from tlui.runs.directory import RunDirectory
+from tlui.runs.status import ENDED, State, Status, read_status, write_status
+
+MEMORY_ADVICE = (
+    "Lower train.batch_size or dataset.image_size, try train.mixed_precision = true, "
+    "or wait until the host has more memory free"
+)
+GPU_ADVICE = "Lower train.batch_size, or try train.mixed_precision = true"
+RESUME_ADVICE = "tlui resume {id} continues it"
+CRASHES = frozenset(
+    {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGSYS}
+)
+LOG_LINES = 5
+LOG_BYTES = 16_384
+
+
+def oom_kills() -> int:
+    """How often the kernel has killed for want of memory: in our cgroup, else on this host."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        group = line.rpartition(":")[2].lstrip("/")
+        for file in ("memory.events", "memory/memory.oom_control"):
+            folder, _, name = file.rpartition("/")
+            count = _counter(Path("/sys/fs/cgroup", folder, group, name), "oom_kill")
+            if count is not None:
+                return count
+    return _counter(Path("/proc/vmstat"), "oom_kill") or 0
+
+
+def settle(
+    run: RunDirectory,
+    exit_code: int | None,
+    *,
+    out_of_memory: bool = False,
+    asked: str = "",
+) -> Status:
+    """Write how a run ended, if its trainer did not; its processes must all be dead.
+
+    Args:
+        run: The run.
+        exit_code: As os.waitstatus_to_exitcode gives it: negative for a signal; None if unknown.
+        out_of_memory: Whether the kernel killed for want of memory meanwhile.
+        asked: What it had been asked to do: "", "stop", "interrupt" or "kill".
+
+    Returns:
+        The final status. A full disk keeps it from being written, never from being returned.
+    """
+    status = read_status(run.status) or Status("interrupted")
+    if status.state in ENDED or status.state == "queued":
+        return status
+    state, reason, advice = judge(run, exit_code, out_of_memory=out_of_memory, asked=asked)
+    status = replace(
+        status, state=state, reason=reason, advice=advice, exit_code=exit_code, ended=time.time()
+    )
+    try:
+        write_status(run.status, status)
+    except OSError:
+        pass  # observe() still tells the truth: the owner is dead
+    return status
+
+
+def judge(
+    run: RunDirectory, exit_code: int | None, *, out_of_memory: bool, asked: str
+) -> tuple[State, str, str]:
+    """State, reason and advice for a trainer that ended without a word."""
+    resume = RESUME_ADVICE.format(id=run.id)
+    if exit_code is None:
+        return "interrupted", "trainer and supervisor are gone (killed, or a reboot)", resume
+    if exit_code < 0:
+        name = _signal_name(-exit_code)
+        if -exit_code == signal.SIGKILL and asked == "kill":
+            return "interrupted", "killed on request", resume
+        if -exit_code == signal.SIGKILL and out_of_memory:
+            reason = "the kernel killed the trainer: the host was out of memory"
+            return "failed", reason, MEMORY_ADVICE
+        if -exit_code == signal.SIGINT or asked == "stop":
+            return "stopped", "stopped before there was anything to evaluate", resume
+        if -exit_code in CRASHES:
+            return "failed", f"the trainer crashed ({name}): {log_tail(run)}".rstrip(": "), ""
+        return "interrupted", f"the trainer was killed by {name}", resume
+    told: dict[int, State] = {0: "failed", 3: "diverged", 75: "interrupted", 130: "stopped"}
+    state = told.get(exit_code, "failed")
+    if state != "failed":
+        return state, f"the trainer ended with exit code {exit_code}", resume
+    tail = log_tail(run)
+    advice = ""
+    if "RESOURCE_EXHAUSTED" in tail or "ResourceExhausted" in tail or "OOM when" in tail:
+        advice = GPU_ADVICE
+    elif "MemoryError" in tail or "Cannot allocate memory" in tail:
+        advice = MEMORY_ADVICE
+    elif "No space left on device" in tail or "Disk quota exceeded" in tail:
+        advice = f"Free some space; then {resume}"
+    if exit_code == 0:
+        return "failed", "the trainer ended without saying how: " + tail, advice
+    return "failed", tail or f"the trainer ended with exit code {exit_code}", advice
+
+
+def log_tail(run: RunDirectory) -> str:
+    """The last lines of trainer.log that say something."""
+    try:
+        with open(run.log, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            file.seek(max(0, size - LOG_BYTES))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    return "\n".join([line.rstrip() for line in lines if line.strip()][-LOG_LINES:])
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _counter(path: Path, name: str) -> int | None:
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in lines if line.startswith(name + " ")), None)

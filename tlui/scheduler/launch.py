@@ -1,0 +1,66 @@
+"""Starting a trainer so that it never runs unrecorded.
+
+The child is forked, given its own session and made to wait at a gate, a pipe, until its parent
+has written down who it is. A parent that dies before that closes the gate, and the child ends
+without having trained; so a run whose status names no trainer has none.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tlui.runs.files import FILE_MODE
+from tlui.scheduler.claims import CPU
+
+NEVER_STARTED = 127
+
+
+def environment(keys: Sequence[str], label: str, given: Mapping[str, str]) -> dict[str, str]:
+    """A trainer's environment: the devices it may see, by UUID, and TensorFlow's manners."""
+    env = dict(given)
+    gpus = [key for key in keys if key != CPU]
+    env["CUDA_VISIBLE_DEVICES"] = ",".join(gpus) or "-1"
+    env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+    env["TLUI_DEVICE"] = label
+    env["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
+    env.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    env["PYTHONUNBUFFERED"] = "1"
+    return env
+
+
+class Gated:
+    """A forked child that waits at its gate; `pid` and its start time are already final."""
+
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str], log: Path) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        output = os.open(log, flags, FILE_MODE)
+        wait_here, self._gate = os.pipe2(os.O_CLOEXEC)
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                os.setsid()
+                os.close(self._gate)
+                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGPIPE):
+                    signal.signal(number, signal.SIG_DFL)
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)
+                signal.pthread_sigmask(signal.SIG_SETMASK, ())
+                if os.read(wait_here, 1) == b"g":
+                    empty = os.open(os.devnull, os.O_RDONLY)
+                    os.dup2(empty, 0)
+                    os.dup2(output, 1)
+                    os.dup2(output, 2)
+                    os.execve(argv[0], list(argv), dict(env))
+            except OSError as error:
+                os.write(output, f"{argv[0]}: cannot be started ({error.strerror})\n".encode())
+            finally:
+                os._exit(NEVER_STARTED)
+        os.close(wait_here)
+        os.close(output)
+
+    def go(self) -> None:
+        """Open the gate."""
+        os.write(self._gate, b"g")
+        os.close(self._gate)

@@ -1,0 +1,218 @@
+"""The order of the queue: one small file a queued run, in `<home>/queue`.
+
+A queued run is a run directory whose status says so; its file here says when its turn comes and
+how it wants to be run. The file's name carries the position and whether it is held
+(`POSITION-RUN` or `POSITION-RUN.held`), its contents never change, and every change of the order
+is one rename: a crash leaves the old order or the new one, two writers at once can't lose or
+double a run, and equal positions fall back on the run's id.
+
+A run directory appears before its file here. `adding` marks that it is about to happen; where
+the marker outlives its process the store is searched once for queued runs that have no file.
+Stdlib only: supervisors import it.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tlui.errors import TluiError
+from tlui.runs.directory import Home
+from tlui.runs.files import make_private, read_json, sync_folder, write_json
+from tlui.runs.process import Identity, identify, liveness
+from tlui.runs.status import read_status
+
+STEP = 1 << 20
+"""Distance between neighbours, so that a run can be put between two others."""
+FIRST = 1 << 50
+ENTRY = re.compile(r"(\d{18})-([0-9a-f]{8})(\.held)?")
+Move = Literal["top", "up", "down", "bottom"]
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """How a run wants to be run: what the command line said."""
+
+    device: str = "auto"
+    """`auto`, `cpu`, `gpu`, or `gpu:N` with an index or UUID."""
+    per_device: int = 1
+    """How many of tlui's runs may be on its device, itself included."""
+    min_free_memory: int = 0
+    """MB of GPU memory that must be free; naming it allows GPUs other processes use."""
+    on: str = "local"
+    """The backend that runs it."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A place in the queue."""
+
+    position: int
+    run: str
+    held: bool
+    path: Path
+
+    def wishes(self) -> Wishes:
+        given = read_json(self.path) or {}
+        known: dict[str, Any] = {k: given[k] for k in asdict(Wishes()) if k in given}
+        return Wishes(**known)
+
+
+def folder(home: Home) -> Path:
+    return home.path / "queue"
+
+
+def entries(home: Home) -> list[Entry]:
+    """The queue in its order, held runs included; foreign files are passed over."""
+    names = _names(home)
+    if any(name.startswith(".adding-") for name in names) and _repair(home, names):
+        names = _names(home)
+    return _parse(home, names)
+
+
+def find(home: Home, run_id: str) -> Entry | None:
+    """The place of a run, or None where it is not in the queue."""
+    return next((e for e in entries(home) if e.run == run_id), None)
+
+
+def append(home: Home, run_ids: Iterable[str], wishes: Wishes, *, held: bool = False) -> None:
+    """Put runs at the end, in the order given. A run already there keeps its place.
+
+    Raises:
+        TluiError: The queue cannot be written.
+    """
+    where = folder(home)
+    try:
+        make_private(where)
+        present = entries(home)
+        there = {entry.run for entry in present}
+        last = max((entry.position for entry in present), default=FIRST - STEP)
+        for run_id in run_ids:
+            if run_id not in there:
+                last += STEP
+                name = f"{last:018d}-{run_id}{'.held' if held else ''}"
+                write_json(where / name, {"version": 1, **asdict(wishes)}, sync=False)
+        sync_folder(where)
+    except OSError as error:
+        raise TluiError(f"{where}: cannot be written ({error.strerror})") from error
+
+
+def remove(home: Home, run_id: str) -> None:
+    """Take a run out of the order; its status is the caller's business."""
+    while entry := find(home, run_id):
+        entry.path.unlink(missing_ok=True)
+
+
+def hold(home: Home, run_id: str, held: bool = True) -> bool:
+    """Hold a run back, or let it go; False when it is not in the queue."""
+    while entry := find(home, run_id):
+        if entry.held == held or _rename(entry, entry.position, held):
+            return True
+    return False
+
+
+def move(home: Home, run_id: str, how: Move) -> bool:
+    """Change a run's place; False when it is not in the queue."""
+    while True:
+        line = entries(home)
+        at = next((i for i, e in enumerate(line) if e.run == run_id), None)
+        if at is None:
+            return False
+        rest = line[:at] + line[at + 1 :]
+        to = {"top": 0, "up": max(at - 1, 0), "down": at + 1, "bottom": len(rest)}[how]
+        to = min(to, len(rest))
+        if to == at:
+            return True
+        before = rest[to - 1].position if to else None
+        after = rest[to].position if to < len(rest) else None
+        if before is None:
+            assert after is not None
+            position = after - STEP
+        elif after is None:
+            position = before + STEP
+        else:
+            position = (before + after) // 2
+            if position == before:
+                _spread(rest)
+                continue
+        if _rename(line[at], position, line[at].held):
+            return True
+
+
+@contextmanager
+def adding(home: Home) -> Iterator[None]:
+    """Say that run directories are about to appear which belong in the queue.
+
+    Raises:
+        TluiError: The queue cannot be written.
+    """
+    marker = folder(home) / f".adding-{secrets.token_hex(4)}"
+    try:
+        make_private(folder(home))
+        write_json(marker, identify().to_dict())
+    except OSError as error:
+        raise TluiError(f"{marker.parent}: cannot be written ({error.strerror})") from error
+    try:
+        yield
+    finally:
+        marker.unlink(missing_ok=True)
+
+
+def _names(home: Home) -> list[str]:
+    try:
+        return [path.name for path in folder(home).iterdir()]
+    except FileNotFoundError:
+        return []
+
+
+def _parse(home: Home, names: list[str]) -> list[Entry]:
+    where = folder(home)
+    found = []
+    for name in names:
+        if match := ENTRY.fullmatch(name):
+            found.append(Entry(int(match[1]), match[2], match[3] is not None, where / name))
+    return sorted(found, key=lambda entry: (entry.position, entry.run))
+
+
+def _rename(entry: Entry, position: int, held: bool) -> bool:
+    target = f"{position:018d}-{entry.run}{'.held' if held else ''}"
+    try:
+        entry.path.rename(entry.path.with_name(target))
+    except FileNotFoundError:
+        return False  # somebody moved, started or dropped it in this very moment
+    return True
+
+
+def _spread(line: list[Entry]) -> None:
+    """Give neighbours room again, last first so that the order never changes on the way."""
+    for place, entry in reversed(list(enumerate(line))):
+        _rename(entry, line[0].position + (place + 1) * STEP * 2, entry.held)
+
+
+def _repair(home: Home, names: list[str]) -> bool:
+    """Queue what a process that died while adding had made but not queued."""
+    dead = []
+    for name in names:
+        if name.startswith(".adding-"):
+            path = folder(home) / name
+            who = Identity.from_dict(read_json(path))
+            if who is None or liveness(who) == "dead":
+                dead.append(path)
+    if not dead:
+        return False
+    known = {entry.run for entry in _parse(home, names)}
+    lost = []
+    for run in home:
+        status = None if run.id in known else read_status(run.status)
+        if status is not None and status.state == "queued":
+            lost.append((run.read_meta().get("created", 0), run.id))
+    for path in dead:
+        path.unlink(missing_ok=True)
+    if lost:
+        append(home, [run_id for _, run_id in sorted(lost)], Wishes())
+    return True

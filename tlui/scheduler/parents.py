@@ -1,0 +1,117 @@
+"""Runs that start from other runs: whether they may begin, from whom, and when they never can.
+
+A run waits until every run it may start from has ended. With several (`pick = "best"` over a
+sweep) it takes the best of those that finished; where none did it fails and says so, and runs
+that don't depend on it go on. A parent that was interrupted is waited for: it can be resumed.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tlui.runs.directory import Home, RunDirectory
+from tlui.runs.status import read_status, write_status
+from tlui.scheduler import order
+from tlui.scheduler.claims import Claims
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Whether a queued run may start, as far as its parents go."""
+
+    ready: bool
+    failed: bool = False
+    reason: str = ""
+    parent: str | None = None
+    """Id of the run to start from, where it was left open until now."""
+
+
+def readiness(home: Home, run: RunDirectory) -> Readiness:
+    """What a run's parents mean for it now."""
+    meta = run.read_meta()
+    parents = [home.run(str(parent)) for parent in meta.get("parents") or []]
+    if not parents:
+        return Readiness(True)
+    usable: list[RunDirectory] = []
+    lost: list[str] = []
+    for parent in parents:
+        seen = parent.observe()
+        name = _name(parent)
+        if not parent.exists():
+            lost.append(f"{parent.id} no longer exists")
+        elif seen.state == "interrupted":
+            return Readiness(
+                False, reason=f"waits for {name}, which was interrupted (tlui resume {parent.id})"
+            )
+        elif seen.state in ("queued", "starting", "running", "evaluating", "stale"):
+            return Readiness(False, reason=f"waits for {name}, which is {seen.state}")
+        elif seen.state in ("finished", "stopped") and parent.result.is_file():
+            usable.append(parent)
+        else:
+            why = f": {seen.reason.splitlines()[0]}" if seen.reason else ""
+            lost.append(f"{name} {_ended(seen.state)}{why}")
+    if not usable:
+        return Readiness(False, failed=True, reason="cannot start: " + "; ".join(lost))
+    return Readiness(True, parent=best(usable).id if meta.get("choose_parent") else None)
+
+
+def best(runs: list[RunDirectory]) -> RunDirectory:
+    """The run with the best value of its monitored metric; the first of equals."""
+
+    def merit(run: RunDirectory) -> float:
+        given: Any = (run.read_result() or {}).get("best")
+        value = given.get("value") if isinstance(given, dict) else None
+        if not isinstance(value, int | float):
+            return float("-inf")
+        return -value if str(given.get("monitor", "")).endswith("loss") else value
+
+    return max(runs, key=merit)
+
+
+def take_parent(run: RunDirectory, parent: str) -> None:
+    """Write which run a queued one starts from into its preset.toml, if that is still open.
+
+    Any number of starters may do this: they write the same.
+    """
+    from tlui.recipe.toml import experiment_to_toml, load_experiment
+    from tlui.runs.files import write_text
+
+    experiment = load_experiment(run.preset)
+    wanted = experiment.start_from
+    if wanted is None or wanted.run == parent:
+        return
+    resolved = wanted.model_copy(update={"experiment": None, "run": parent})
+    write_text(
+        run.preset, experiment_to_toml(experiment.model_copy(update={"start_from": resolved}))
+    )
+
+
+def fail(home: Home, run: RunDirectory, reason: str) -> bool:
+    """End a queued run that can never start; False when somebody else has it."""
+    with Claims(home).holding(run.id) as held:
+        status = read_status(run.status)
+        if not held or status is None or status.state != "queued":
+            return False
+        write_status(
+            run.status,
+            replace(
+                status,
+                state="failed",
+                reason=reason,
+                advice=f"Once the other has finished, tlui resume {run.id} queues this one again",
+                ended=time.time(),
+            ),
+        )
+        order.remove(home, run.id)
+    return True
+
+
+def _name(run: RunDirectory) -> str:
+    name = run.read_meta().get("name")
+    return f"{name} ({run.id})" if name else run.id
+
+
+def _ended(state: str) -> str:
+    return {"stopped": "was stopped before it had a result"}.get(state, state)

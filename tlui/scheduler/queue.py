@@ -1,0 +1,73 @@
+"""The queue as a person sees it: what runs where, what waits and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tlui.runs.directory import Home, RunDirectory
+from tlui.scheduler import order
+from tlui.scheduler.claims import Claims
+from tlui.scheduler.devices import Device, choose, list_devices
+from tlui.scheduler.parents import readiness
+from tlui.scheduler.start import devices_wanted
+
+
+@dataclass(frozen=True)
+class Place:
+    """One line of the queue."""
+
+    run: RunDirectory
+    name: str
+    state: str
+    """`running` (or another live state), `queued`, or `held`."""
+    device: str = ""
+    reason: str = ""
+    """Why it waits, in a sentence; empty when it starts next."""
+    position: int | None = None
+    """Its place among those that wait, from 1."""
+
+
+def places(home: Home, nvml: Any = None, devices: list[Device] | None = None) -> list[Place]:
+    """What runs, then what waits in its order.
+
+    Args:
+        home: The store.
+        nvml: A module with pynvml's functions; pynvml itself by default.
+        devices: What the host has, where the caller has just asked.
+
+    Raises:
+        TluiError: The claims are not usable.
+    """
+    claims = Claims(home)
+    found = []
+    running = set()
+    for claim in sorted(claims.runs(), key=lambda c: c.run):
+        run = home.run(claim.run)
+        seen = run.observe()
+        if claim.stale or not seen.status.device:
+            continue
+        running.add(run.id)
+        found.append(Place(run, _name(run), seen.state, seen.status.device, seen.reason))
+    if devices is None:
+        devices = list_devices(nvml)
+    taken = 0
+    for entry in order.entries(home):
+        run = home.run(entry.run)
+        if entry.run in running or run.observe().state != "queued":
+            continue
+        taken += 1
+        state, reason = "queued", ""
+        if entry.held:
+            state, reason = "held", f"held back (tlui queue release {run.id})"
+        elif (wishes := entry.wishes()).on == "local":
+            parents = readiness(home, run)
+            reason = parents.reason
+            if parents.ready:
+                reason = choose(wishes, devices_wanted(run), devices, claims).reason
+        found.append(Place(run, _name(run), state, "", reason, taken))
+    return found
+
+
+def _name(run: RunDirectory) -> str:
+    return str(run.read_meta().get("name") or run.id)

@@ -1,0 +1,174 @@
+"""Starting what fits next: called by whoever is alive, as often as they like.
+
+`start` settles what dead processes left (a run whose supervisor and trainer are gone gets its
+final state, one whose trainer lives gets a new supervisor), fails runs whose parents failed, and
+starts a supervisor for every queued run that has a device. Supervisors claim for themselves, so
+any number of callers may do this at the same instant.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import tlui
+from tlui.runs.directory import Home, RunDirectory
+from tlui.runs.status import read_status, write_status
+from tlui.scheduler import order
+from tlui.scheduler.claims import Claims
+from tlui.scheduler.devices import Device, choose, list_devices
+from tlui.scheduler.ending import settle
+from tlui.scheduler.parents import fail, readiness, take_parent
+from tlui.scheduler.supervisor import Orders
+
+_children: list[subprocess.Popen[bytes]] = []
+"""Supervisors this process started, kept to be reaped."""
+
+
+def start(home: Home, trainer: Sequence[str] = (), nvml: Any = None) -> list[str]:
+    """Start every queued run that fits now, in the queue's order.
+
+    Args:
+        home: The store.
+        trainer: The trainer's command in place of tlui's own; for tests of the scheduler.
+        nvml: A module with pynvml's functions; pynvml itself by default.
+
+    Returns:
+        Ids of the runs this call started.
+
+    Raises:
+        TluiError: The store's queue or claims are not usable.
+    """
+    _reap()
+    claims = Claims(home)
+    _settle(home, claims, trainer)
+    devices: list[Device] | None = None
+    full: set[tuple[order.Wishes, int]] = set()
+    started: list[str] = []
+    for entry in order.entries(home):
+        if entry.held:
+            continue
+        run = home.run(entry.run)
+        wishes = entry.wishes()
+        if wishes.on != "local" or (wishes, 1) in full:
+            continue
+        if devices is None:
+            devices = list_devices(nvml)
+        if not choose(wishes, 1, devices, claims).devices:
+            full.add((wishes, 1))
+            continue
+        status = read_status(run.status)
+        if status is None or status.state != "queued":
+            _forget(home, run, claims)
+            continue
+        ready = readiness(home, run)
+        if ready.failed:
+            fail(home, run, ready.reason)
+            continue
+        count = devices_wanted(run)
+        choice = choose(wishes, count, devices, claims)
+        if not ready.ready or not choice.devices:
+            continue
+        if ready.parent:
+            take_parent(run, ready.parent)
+        orders = Orders(
+            devices=tuple(device.key for device in choice.devices),
+            label=", ".join(device.label for device in choice.devices),
+            per_device=wishes.per_device,
+            trainer=tuple(trainer),
+        )
+        if spawn(home, run, orders):
+            started.append(run.id)
+    return started
+
+
+def devices_wanted(run: RunDirectory) -> int:
+    """How many GPUs a run trains on at once."""
+    config = run.read_meta().get("config")
+    wanted = config.get("train.devices", 1) if isinstance(config, dict) else 1
+    return wanted if isinstance(wanted, int) and wanted > 0 else 1
+
+
+def spawn(home: Home, run: RunDirectory, orders: Orders) -> bool:
+    """Start a supervisor and wait for its word; whether the run is now its own."""
+    wait_here, tell = os.pipe()
+    try:
+        log = os.open(
+            run.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+        )
+        try:
+            _children.append(
+                subprocess.Popen(
+                    [
+                        *(sys.executable, "-P", "-m", "tlui.scheduler.supervisor"),
+                        *(str(home.path), run.id, replace(orders, ready=tell).to_json()),
+                    ],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=importable(os.environ),
+                    pass_fds=(tell,),
+                    start_new_session=True,
+                )
+            )
+        finally:
+            os.close(log)
+            os.close(tell)
+        return os.read(wait_here, 1) == b"1"
+    except OSError:
+        return False  # no log, no process: the run stays queued, and the next to look tries again
+    finally:
+        os.close(wait_here)
+
+
+def importable(given: os._Environ[str]) -> dict[str, str]:
+    """An environment in which `python -P -m tlui…` finds this very tlui, installed or not."""
+    env = dict(given)
+    root = Path(tlui.__file__).absolute().parent.parent
+    if root.name not in ("site-packages", "dist-packages"):
+        env["PYTHONPATH"] = os.pathsep.join([str(root), *filter(None, [env.get("PYTHONPATH")])])
+    return env
+
+
+def _settle(home: Home, claims: Claims, trainer: Sequence[str]) -> None:
+    """Put right what processes that died without a word have left."""
+    for claim in claims.runs():
+        run = home.run(claim.run)
+        if claim.stale:
+            if claims.inherit(run.id):
+                _end_of_lost(home, run)
+                claims.release(run.id)
+        elif claim.orphaned:
+            spawn(home, run, Orders(adopt=True, trainer=tuple(trainer)))
+    claims.sweep()
+
+
+def _end_of_lost(home: Home, run: RunDirectory) -> None:
+    """The state of a run whose supervisor and trainer are gone."""
+    status = read_status(run.status)
+    if status is None:
+        return
+    if status.state == "starting" and status.owner == status.supervisor:
+        # The gate never opened: nothing has trained, and the run keeps its place.
+        write_status(run.status, replace(status, state="queued", owner=None, supervisor=None))
+        order.append(home, [run.id], order.Wishes())
+    else:
+        settle(run, None)
+
+
+def _forget(home: Home, run: RunDirectory, claims: Claims) -> None:
+    """Remove the place of a run that is not queued, if nobody is just putting it back."""
+    with claims.holding(run.id) as held:
+        if held:
+            status = read_status(run.status)
+            if status is None or status.state != "queued":
+                order.remove(home, run.id)
+
+
+def _reap() -> None:
+    _children[:] = [child for child in _children if child.poll() is None]

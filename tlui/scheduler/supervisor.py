@@ -1,0 +1,259 @@
+"""The light process that owns a trainer: `python -m tlui.scheduler.supervisor HOME RUN [JSON]`.
+
+It runs in its own session, so an SSH hang-up or the death of every front end does not touch it.
+It claims the run and its devices (and leaves quietly when somebody else was faster), starts the
+trainer in a session of its own with trainer.log as its output, passes SIGINT, SIGTERM and SIGUSR1
+on, and when the trainer ends: writes how, if the trainer did not, frees the claims, notifies, and
+starts what fits next. It looks now and then for runs whose supervisor was killed.
+
+While the trainer runs nothing but the standard library is imported; there may be many of these.
+The optional JSON argument holds `Orders`; without it a run gets the CPU.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from tlui.errors import TluiError
+from tlui.runs.directory import Home, RunDirectory
+from tlui.runs.process import Identity, identify, liveness
+from tlui.runs.status import Status, read_status, write_status
+from tlui.scheduler import order
+from tlui.scheduler.claims import CPU, Claims
+from tlui.scheduler.ending import oom_kills, settle
+from tlui.scheduler.launch import Gated, environment
+
+TICK_SECONDS = 2.0
+ADOPTED_TICK_SECONDS = 0.25
+LOOK_AROUND_SECONDS = 10.0
+REQUESTS = ("kill", "interrupt", "stop")
+"""What `requests/` may ask for, the most urgent first."""
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a supervisor is told by who starts it."""
+
+    devices: tuple[str, ...] = (CPU,)
+    label: str = CPU
+    per_device: int = 1
+    trainer: tuple[str, ...] = ()
+    """The trainer's command, to which the run directory is added; tlui's own where empty. Only
+    tests of the scheduler give one, through `start(..., trainer=…)`."""
+    adopt: bool = False
+    """Watch a trainer whose supervisor died, instead of starting one."""
+    ready: int = -1
+    """File descriptor that gets one byte: `1` the run is mine, `0` it is not."""
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Orders:
+        given = json.loads(text)
+        given["devices"] = tuple(given.get("devices", (CPU,)))
+        given["trainer"] = tuple(given.get("trainer", ()))
+        return cls(**given)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Own one run from its start (or adoption) to its end."""
+    if len(arguments) not in (2, 3):
+        print("usage: python -m tlui.scheduler.supervisor HOME RUN [JSON]", file=sys.stderr)
+        return 2
+    home = Home(Path(arguments[0]))
+    run = home.run(arguments[1])
+    orders = Orders.from_json(arguments[2]) if len(arguments) == 3 else Orders()
+    signals = Signals()
+    claims = Claims(home)
+    if orders.adopt:
+        claim = claims.adopt(run.id)
+        trainer = claim.trainer if claim else None
+        _answer(orders.ready, trainer is not None)
+        if trainer is None:
+            return 0
+        _watch_adopted(run, trainer, signals)
+        final = settle(run, None, asked=asked(run))
+    else:
+        if not claims.take(run.id, orders.devices, orders.per_device):
+            _answer(orders.ready, False)
+            return 0
+        entry = order.find(home, run.id)
+        status = read_status(run.status)
+        ours = status is not None and status.state == "queued" and entry and not entry.held
+        _answer(orders.ready, bool(ours))
+        if status is None or not ours:
+            claims.release(run.id)
+            return 0
+        final = _train(home, run, status, orders, claims, signals)
+    claims.release(run.id)
+    _after(home, run, final, orders, go_on=not signals.shutting_down)
+    return 0
+
+
+def asked(run: RunDirectory) -> str:
+    """What front ends have asked of a run: "kill", "interrupt", "stop" or ""."""
+    return next((word for word in REQUESTS if (run.requests / word).exists()), "")
+
+
+class Signals:
+    """Collects signals for the loop: SIGINT, SIGTERM and SIGUSR1 to pass on; SIGHUP is ignored."""
+
+    def __init__(self) -> None:
+        self.shutting_down = False
+        """SIGTERM or SIGUSR1 came: the host wants an end, so nothing new is started."""
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self._read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD):
+            signal.signal(number, lambda *_: None)
+
+    def wait(self, seconds: float) -> list[signal.Signals]:
+        """Those to pass on; returns early when any signal comes, a child's end included."""
+        if not select.select([self._read], [], [], seconds)[0]:
+            return []
+        came = [signal.Signals(number) for number in os.read(self._read, 4096)]
+        if signal.SIGTERM in came or signal.SIGUSR1 in came:
+            self.shutting_down = True
+        return [number for number in came if number != signal.SIGCHLD]
+
+
+def _train(
+    home: Home,
+    run: RunDirectory,
+    status: Status,
+    orders: Orders,
+    claims: Claims,
+    signals: Signals,
+) -> Status:
+    """Start the trainer of a claimed run and stay until it ends."""
+    me = identify()
+    starting = Status(
+        "starting",
+        owner=me,
+        supervisor=me,
+        device=orders.label,
+        attempt=status.attempt + 1,
+        started=status.started or time.time(),
+        progress=status.progress,
+    )
+    before = oom_kills()
+    try:
+        for word in REQUESTS:
+            (run.requests / word).unlink(missing_ok=True)
+        write_status(run.status, starting)
+        env = environment(orders.devices, orders.label, os.environ)
+        child = Gated(_command(run, orders, status), env, run.log)
+        trainer = identify(child.pid)
+        claims.name_trainer(run.id, trainer)
+        write_status(run.status, replace(starting, owner=trainer))
+    except OSError as error:
+        order.remove(home, run.id)
+        return _not_started(run, starting, error)
+    child.go()
+    order.remove(home, run.id)
+    exit_code = _watch(home, run, child.pid, orders, signals)
+    return settle(run, exit_code, out_of_memory=oom_kills() > before, asked=asked(run))
+
+
+def _watch(home: Home, run: RunDirectory, pid: int, orders: Orders, signals: Signals) -> int:
+    """Wait for the trainer; its exit code, or a signal's number negated."""
+    looked = time.monotonic()
+    while True:
+        for number in signals.wait(TICK_SECONDS):
+            os.kill(pid, number)
+        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            _kill_group(pid)  # what it left behind; the zombie keeps its number from being reused
+            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        _keep_fresh(run)
+        if asked(run) == "kill":
+            _kill_group(pid)
+        if time.monotonic() - looked > LOOK_AROUND_SECONDS:
+            looked = time.monotonic()
+            if any(claim.orphaned or claim.stale for claim in Claims(home).runs()):
+                _start_next(home, orders)
+
+
+def _watch_adopted(run: RunDirectory, trainer: Identity, signals: Signals) -> None:
+    """Wait for a trainer that is not our child."""
+    while liveness(trainer) == "alive":
+        for number in signals.wait(ADOPTED_TICK_SECONDS):
+            os.kill(trainer.pid, number)
+        if asked(run) == "kill":
+            _kill_group(trainer.pid)
+
+
+def _keep_fresh(run: RunDirectory) -> None:
+    """Stand in for the heartbeat of a trainer that still imports TensorFlow, contents untouched."""
+    status = read_status(run.status)
+    if status is not None and status.state == "starting":
+        try:
+            os.utime(run.status)
+        except OSError:
+            pass
+
+
+def _after(home: Home, run: RunDirectory, final: Status, orders: Orders, go_on: bool) -> None:
+    """What follows a run: the next ones, and word to whoever wants it."""
+    from tlui.scheduler.notify import notify
+
+    if go_on:
+        _start_next(home, orders)
+    notify(home, run, final)
+
+
+def _start_next(home: Home, orders: Orders) -> None:
+    from tlui.scheduler.start import start
+
+    try:
+        start(home, trainer=orders.trainer)
+    except (TluiError, OSError) as error:
+        print(f"tlui: the queue does not go on: {error}", file=sys.stderr, flush=True)
+
+
+def _not_started(run: RunDirectory, starting: Status, error: OSError) -> Status:
+    failed = replace(
+        starting,
+        state="failed",
+        reason=f"the trainer could not be started: {error}",
+        advice=f"Free some space or mend permissions; then tlui resume {run.id} tries again",
+        ended=time.time(),
+    )
+    try:
+        write_status(run.status, failed)
+    except OSError:
+        pass
+    return failed
+
+
+def _command(run: RunDirectory, orders: Orders, before: Status) -> list[str]:
+    base = orders.trainer or (sys.executable, "-P", "-m", "tlui.trainer")
+    return [*base, str(run.path), *(["--resume"] if before.attempt else [])]
+
+
+def _kill_group(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def _answer(handle: int, mine: bool) -> None:
+    if handle >= 0:
+        try:
+            os.write(handle, b"1" if mine else b"0")
+        except BrokenPipeError:
+            pass  # who started us is gone; the run does not mind
+        os.close(handle)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
