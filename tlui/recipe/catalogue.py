@@ -1,89 +1,85 @@
-"""What there is to choose from: backbones, freezing regimes, datasets, with what the form shows.
+"""What there is to choose from: backbones, freezing regimes, policies, optimizers, datasets.
 
-Plain data, no TensorFlow: the trainer looks up the builder by the same name. A new backbone,
-regime or dataset shortcut is one entry here.
+Plain data with what the form shows, no TensorFlow: the trainer looks up what it builds by the
+same names. Backbones and dataset shortcuts have their own files; both can be read from here.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any, Literal
 
-Scaling = Literal["tf", "torch", "caffe", "own"]
-"""How a family wants its input: `tf` x/127.5 - 1; `torch` (x/255 - mean) / std; `caffe` BGR minus
-mean; `own` takes 0-255 as it is (a Rescaling layer inside)."""
+from tlui.recipe.backbones import (
+    BACKBONES,
+    BackboneSpec,
+    Scaling,
+    weights_at_hand,
+    weights_file,
+    weights_folder,
+)
+from tlui.recipe.shortcuts import DATASETS, DatasetShortcut
 
-
-@dataclass(frozen=True)
-class BackboneSpec:
-    """One image family member of keras.applications (or tlui's own)."""
-
-    module: str
-    """The module of keras.applications that holds it, or `tlui` for our own."""
-    scaling: Scaling
-    size: int
-    """Input side it was trained at, in pixels."""
-    least: int
-    """Smallest input side it accepts without its top."""
-    parameters: int
-    """Without the top, alpha 1."""
-    alphas: tuple[float, ...] = ()
-    """Width multipliers with ImageNet weights; empty where it has no alpha."""
-    imagenet: bool = True
-
-
-def _family(
-    module: str, scaling: Scaling, size: int, least: int, /, **parameters: int
-) -> dict[str, BackboneSpec]:
-    return {
-        name: BackboneSpec(module, scaling, size, least, count)
-        for name, count in parameters.items()
-    }
-
-
-BACKBONES: dict[str, BackboneSpec] = {
-    "SmallConvNet": BackboneSpec("tlui", "own", 32, 8, 0, imagenet=False),
-    "MobileNet": BackboneSpec("mobilenet", "tf", 224, 32, 3_228_864, alphas=(0.25, 0.5, 0.75, 1.0)),
-    "MobileNetV2": BackboneSpec(
-        "mobilenet_v2", "tf", 224, 32, 2_257_984, alphas=(0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
-    ),
-}
+__all__ = [
+    "BACKBONES",
+    "DATASETS",
+    "OPTIMIZERS",
+    "POLICIES",
+    "REGIMES",
+    "REGIMES_WITH_ARGUMENT",
+    "BackboneSpec",
+    "DatasetShortcut",
+    "Scaling",
+    "unknown",
+    "weights_at_hand",
+    "weights_file",
+    "weights_folder",
+]
 
 REGIMES: dict[str, str] = {
     "backbone": "the whole backbone is frozen; only the head learns",
     "none": "everything learns",
     "batchnorm": "everything learns but BatchNorm",
 }
-"""Freezing regimes without an argument; `top:N` and `from:LAYER` take one."""
+"""Freezing regimes without an argument."""
 
+REGIMES_WITH_ARGUMENT: dict[str, str] = {
+    "top:N": "the last N layers of the backbone learn, and the head",
+    "from:LAYER": "the backbone learns from the layer of that name on, and the head",
+}
 
-@dataclass(frozen=True)
-class DatasetShortcut:
-    """A public dataset by name: its layout, classes and where a person gets it."""
+POLICIES: dict[str, str] = {
+    "constant": "lr0",
+    "exponential": "lr0 * exp(-k * epoch)",
+    "step": "lr0 * drop ** floor((offset + epoch) / epochs_drop)",
+    "polynomial": "(lr0 - end) * (1 - epoch / decay_epochs) ** power + end",
+    "piecewise": "lr0, then values[i] after boundaries[i] epochs",
+    "cosine": "end + (lr0 - end) * (1 + cos(pi * epoch / decay_epochs)) / 2",
+    "cosine-restarts": "cosine, restarting after first_epochs * t_mul ** i at lr0 * m_mul ** i",
+    "one-cycle": "lr0 up to peak in the first part of the phase, then down to end",
+    "inverse-time": "lr0 / (1 + rate * epoch / decay_epochs)",
+    "plateau": "lr0 * factor each time the monitored metric stops improving",
+}
+"""Learning-rate policies as the form shows them; `tlui.recipe.lr` computes them."""
 
-    dataset: dict[str, Any]
-    """The `[dataset]` keys it stands for; a preset's own keys win."""
-    title: str
-    home: str
-    """Where a person downloads it."""
-    note: str = ""
-    sizes: dict[str, int] = field(default_factory=dict)
-
-
-DATASETS: dict[str, DatasetShortcut] = {}
+OPTIMIZERS: dict[str, str] = {
+    "adam": "Adam: adaptive moments (Kingma & Ba 2014)",
+    "adamw": "Adam with decoupled weight decay (Loshchilov & Hutter 2017)",
+    "sgd": "stochastic gradient descent, with momentum and Nesterov's variant",
+    "rmsprop": "RMSprop (Hinton 2012)",
+}
 
 
 def unknown(kind: str, received: object, known: Iterable[str]) -> str:
     """`"exp" is not a policy (did you mean "exponential"?)`: the nearest valid word, or all."""
     words = list(known)
-    near = difflib.get_close_matches(str(received), words, n=1, cutoff=0.5)
-    if not near:
-        lower = {w.lower(): w for w in words}
-        near = [
-            lower[m] for m in difflib.get_close_matches(str(received).lower(), list(lower), 1, 0.5)
-        ]
-    hint = f'did you mean "{near[0]}"?' if near else "one of: " + ", ".join(words)
+    lower = {word.lower(): word for word in reversed(words)}
+    text = str(received).lower()[:200]
+    near = [lower[m] for m in difflib.get_close_matches(text, list(lower), 1, 0.5)]
+    if not near and len(text) >= 3:
+        near = [word for word in words if word.lower().startswith(text)]
+    if near:
+        hint = f'did you mean "{near[0]}"?'
+    else:
+        hint = "one of: " + ", ".join(words) if words else "there are none"
     article = "an" if kind[0] in "aeiou" else "a"
     return f'"{received}" is not {article} {kind} ({hint})'

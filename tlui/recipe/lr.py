@@ -5,8 +5,9 @@ form's preview, the CSV and the trainer all call `LearningRate.value`, so what i
 trains. A new policy is one class and one entry in `LearningRate`.
 
 Progress is counted in epochs of the phase as a real number: `0.0` at its first step, `2.5` in
-the middle of the third epoch. With `per = "epoch"` (the default) the trainer asks at whole
-epochs only, so the rate is constant within an epoch; with `per = "step"` at every step.
+the middle of the third epoch. Ask `value` at every step: with `per = "epoch"` (the default) it
+rounds progress down, so the rate is constant within an epoch; with `per = "step"` it does not.
+The warm-up ramp moves at every step in either case, or a first epoch at rate 0 would be lost.
 """
 
 from __future__ import annotations
@@ -16,16 +17,20 @@ from typing import Annotated, Literal, Union
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from tlui.recipe.strict import Table
+from tlui.recipe.strict import Refused, Table
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0)]
+Epochs = Annotated[float, Field(ge=1e-3, le=1e6)]
+"""A length in epochs; so short or long that a formula overflows is refused."""
+Start = Annotated[float, Field(gt=0, le=1000)]
+"""A learning rate to start from."""
 
 
 class Warmup(Table):
     """Linear warm-up in front of a policy (Goyal et al. 2017, arXiv:1706.02677, section 2.2)."""
 
-    epochs: PositiveFloat
+    epochs: Epochs
     """How many epochs the ramp takes; the policy itself starts after it."""
     start: NonNegative = 0.0
     """The rate the ramp starts from."""
@@ -37,7 +42,7 @@ class Policy(Table):
     `value` is the rate at a point of the phase, warm-up included; `at` the bare closed form.
     """
 
-    initial: PositiveFloat
+    initial: Start
     """Learning rate at the start (after warm-up)."""
     per: Literal["epoch", "step"] = "epoch"
     """Whether the rate changes once an epoch or at every step."""
@@ -49,15 +54,14 @@ class Policy(Table):
 
     def value(self, epoch: float, epochs: int) -> float:
         """The learning rate at `epoch` (real, 0 at the phase's start) of a phase of `epochs`."""
+        ramp = self.warmup.epochs if self.warmup is not None else 0.0
+        rest = max(epochs - ramp, 0.0)
+        if self.warmup is not None and epoch < ramp:
+            target = self.at(0.0, rest)
+            return self.warmup.start + (target - self.warmup.start) * epoch / ramp
         if self.per == "epoch":
             epoch = float(math.floor(epoch + 1e-9))
-        if self.warmup is None:
-            return self.at(epoch, float(epochs))
-        ramp = self.warmup.epochs
-        if epoch < ramp:
-            target = self.at(0.0, max(epochs - ramp, 0.0))
-            return self.warmup.start + (target - self.warmup.start) * epoch / ramp
-        return self.at(epoch - ramp, max(epochs - ramp, 0.0))
+        return self.at(max(epoch - ramp, 0.0), rest)
 
 
 class Constant(Policy):
@@ -90,7 +94,7 @@ class Step(Policy):
     policy: Literal["step"]
     drop: Fraction
     """Factor at each drop."""
-    epochs_drop: PositiveFloat
+    epochs_drop: Epochs
     """Epochs between drops."""
     offset: Literal[0, 1] = 0
 
@@ -105,7 +109,7 @@ class Polynomial(Policy):
     policy: Literal["polynomial"]
     end: NonNegative = 0.0
     power: PositiveFloat = 1.0
-    decay_epochs: PositiveFloat | None = None
+    decay_epochs: Epochs | None = None
     """D; the length of the phase where not given."""
 
     def at(self, epoch: float, epochs: float) -> float:
@@ -121,20 +125,21 @@ class Piecewise(Policy):
     """
 
     policy: Literal["piecewise"]
-    boundaries: Annotated[list[PositiveFloat], Field(min_length=1)]
+    boundaries: Annotated[list[Epochs], Field(min_length=1)]
     """Epochs, rising."""
-    values: Annotated[list[PositiveFloat], Field(min_length=1)]
+    values: Annotated[list[Start], Field(min_length=1)]
     """One rate after each boundary."""
 
     @model_validator(mode="after")
     def _agree(self) -> Piecewise:
         if len(self.values) != len(self.boundaries):
-            raise ValueError(
-                f"values must hold one rate for each boundary. "
-                f"Received: {len(self.boundaries)} boundaries, {len(self.values)} values"
+            raise Refused(
+                f"must hold one rate for each boundary. "
+                f"Received: {len(self.boundaries)} boundaries, {len(self.values)} values",
+                "values",
             )
         if sorted(set(self.boundaries)) != list(self.boundaries):
-            raise ValueError(f"boundaries must rise. Received: {self.boundaries}")
+            raise Refused(f"must rise. Received: {self.boundaries}", "boundaries")
         return self
 
     def at(self, epoch: float, epochs: float) -> float:
@@ -154,7 +159,7 @@ class Cosine(Policy):
 
     policy: Literal["cosine"]
     end: NonNegative = 0.0
-    decay_epochs: PositiveFloat | None = None
+    decay_epochs: Epochs | None = None
     """D; the length of the phase where not given."""
 
     def at(self, epoch: float, epochs: float) -> float:
@@ -171,8 +176,8 @@ class CosineRestarts(Policy):
     """
 
     policy: Literal["cosine-restarts"]
-    first_epochs: PositiveFloat
-    t_mul: Annotated[float, Field(ge=1)] = 2.0
+    first_epochs: Epochs
+    t_mul: Annotated[float, Field(ge=1, le=1000)] = 2.0
     m_mul: Annotated[float, Field(gt=0, le=1)] = 1.0
     end: NonNegative = 0.0
 
@@ -197,11 +202,20 @@ class OneCycle(Policy):
     """
 
     policy: Literal["one-cycle"]
-    peak: PositiveFloat
+    peak: Start
     rise: Fraction = 0.25
     """Share of the phase spent going up."""
     end: NonNegative = 0.0
     per: Literal["epoch", "step"] = "step"
+
+    @model_validator(mode="after")
+    def _peaks(self) -> OneCycle:
+        if self.peak <= self.initial:
+            raise Refused(
+                f"must be above initial. Received: peak={self.peak:g}, initial={self.initial:g}",
+                "peak",
+            )
+        return self
 
     def at(self, epoch: float, epochs: float) -> float:
         top = self.rise * max(epochs, 1e-12)
@@ -216,7 +230,7 @@ class InverseTime(Policy):
 
     policy: Literal["inverse-time"]
     rate: PositiveFloat
-    decay_epochs: PositiveFloat = 1.0
+    decay_epochs: Epochs = 1.0
 
     def at(self, epoch: float, epochs: float) -> float:
         return self.initial / (1.0 + self.rate * epoch / self.decay_epochs)
@@ -258,7 +272,7 @@ class Plateau(Policy):
                 best, wait = sign * metric, 0
             elif cooling <= 0:
                 wait += 1
-                if wait >= self.patience:
+                if wait >= self.patience and self.initial * factor > self.minimum:
                     factor = max(factor * self.factor, self.minimum / self.initial)
                     cooling, wait = self.cooldown, 0
         return factor

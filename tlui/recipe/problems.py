@@ -218,6 +218,8 @@ def _sentence(
         return loc, f"must be at most {context['max_length']} characters long"
     if kind in ("value_error", "assertion_error"):
         return loc, escape(str(context.get("error", message)))
+    if kind == "string_pattern_mismatch":
+        return loc, f"is not written right. Received: {shown(received)}" + _purpose(node)
     if kind in TYPES:
         tail = "" if kind == "string_too_short" else f". Received: {shown(received)}"
         words_for = "a list of [[phase]] tables" if loc == ("phase",) else ""

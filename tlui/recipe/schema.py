@@ -15,7 +15,7 @@ from tlui.recipe import catalogue
 from tlui.recipe.lr import LearningRate, NonNegative
 from tlui.recipe.placement import RunPlacement, Slurm
 from tlui.recipe.sources import BatchSize, Dataset, SplitName
-from tlui.recipe.strict import Table
+from tlui.recipe.strict import Refused, Table
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
@@ -27,29 +27,53 @@ class Backbone(Table):
     """A name of keras.applications (MobileNetV2, EfficientNetB0 …) or SmallConvNet."""
     alpha: PositiveFloat = 1.0
     """Width multiplier; MobileNet, MobileNetV2 and MobileNetV3 only."""
-    weights: str = "imagenet"
+    weights: Annotated[str, Field(min_length=1)] = "imagenet"
     """`imagenet`, `none`, a file (.h5, .keras), or `run:ID`: the backbone of another run."""
 
     @model_validator(mode="after")
     def _known(self) -> Backbone:
         spec = catalogue.BACKBONES.get(self.name)
         if spec is None:
-            raise ValueError(catalogue.unknown("backbone", self.name, catalogue.BACKBONES))
+            raise Refused(catalogue.unknown("backbone", self.name, catalogue.BACKBONES), "name")
         if not spec.alphas and self.alpha != 1.0:
-            raise ValueError(f"{self.name} has no alpha. Received: alpha={self.alpha:g}")
+            raise Refused(f"{self.name} has no alpha. Received: {self.alpha:g}", "alpha")
+        if self.weights == "run:":
+            raise Refused('write it as "run:ID". Received: "run:"', "weights")
         if self.weights == "imagenet":
             if not spec.imagenet:
-                raise ValueError(
+                raise Refused(
                     f'{self.name} has no ImageNet weights; set backbone.weights = "none", '
-                    "a file or run:ID"
+                    "a file or run:ID",
+                    "weights",
                 )
             if spec.alphas and self.alpha not in spec.alphas:
                 known = ", ".join(f"{a:g}" for a in spec.alphas)
-                raise ValueError(
-                    f"{self.name} has ImageNet weights for alpha {known}. "
-                    f"Received: alpha={self.alpha:g}"
+                raise Refused(
+                    f"{self.name} has ImageNet weights for alpha {known}. Received: {self.alpha:g}",
+                    "alpha",
                 )
         return self
+
+
+def _class_weights(given: Any) -> Any:
+    """Checked as a whole, so that a wrong value is one problem and not one for each form."""
+    if isinstance(given, str):
+        if given not in ("none", "balanced"):
+            words = ("none", "balanced")
+            raise ValueError(catalogue.unknown("way to weigh classes", given, words))
+    elif not isinstance(given, dict):
+        raise ValueError(f'must be "none", "balanced" or a table of weights. Received: {given}')
+    else:
+        for name, weight in given.items():
+            number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
+            if not number or not 0 < weight < float("inf"):
+                raise Refused(f"must be greater than 0. Received: {weight}", name)
+    return given
+
+
+ClassWeights = Annotated[
+    Union[Literal["none", "balanced"], dict[str, float]], BeforeValidator(_class_weights)
+]
 
 
 class Head(Table):
@@ -63,7 +87,7 @@ class Head(Table):
     output: Literal["softmax", "sigmoid"] = "softmax"
     """`sigmoid` is a single unit, for two classes."""
     label_smoothing: Rate = 0.0
-    class_weights: Union[Literal["none", "balanced"], dict[str, PositiveFloat]] = "none"
+    class_weights: ClassWeights = "none"
     """`balanced` is n / (classes * n_class); or a weight for each class name."""
 
 
@@ -128,11 +152,12 @@ class Train(Table):
     @model_validator(mode="after")
     def _monitor(self) -> Train:
         if self.monitor not in MONITORS:
-            raise ValueError(catalogue.unknown("monitored metric", self.monitor, MONITORS))
+            raise Refused(catalogue.unknown("monitored metric", self.monitor, MONITORS), "monitor")
         if self.batch_size % self.devices:
-            raise ValueError(
-                f"batch_size must be a multiple of devices. "
-                f"Received: batch_size={self.batch_size}, devices={self.devices}"
+            raise Refused(
+                f"must be a multiple of devices. "
+                f"Received: batch_size={self.batch_size}, devices={self.devices}",
+                "batch_size",
             )
         return self
 
@@ -205,10 +230,8 @@ def _freeze(given: Any) -> Any:
         return given
     if re.fullmatch(r"top:[1-9]\d*|from:.+", given):
         return given
-    raise ValueError(catalogue.unknown("freezing regime", given, [*catalogue.REGIMES, *FREEZE_ARG]))
-
-
-FREEZE_ARG = ("top:N", "from:LAYER")
+    known = [*catalogue.REGIMES, *catalogue.REGIMES_WITH_ARGUMENT]
+    raise ValueError(catalogue.unknown("freezing regime", given, known))
 
 
 class Phase(Table):
@@ -251,7 +274,7 @@ class Evaluate(Table):
 
     weights: Literal["best", "last"] = "best"
     """The checkpoint that is evaluated and saved as model.keras."""
-    splits: list[SplitName] = ["train", "val", "test"]
+    splits: Annotated[list[SplitName], Field(min_length=1)] = ["train", "val", "test"]
     batch_size: BatchSize | None = None
     """Where not given, that of training."""
 
@@ -285,6 +308,45 @@ class Experiment(Table):
     run: RunPlacement = RunPlacement()
     slurm: Slurm | None = None
     origin: Origin | None = None
+
+    @model_validator(mode="after")
+    def _agree(self) -> Experiment:
+        least = catalogue.BACKBONES[self.backbone.name].least
+        size = self.dataset.image_size
+        if size < least:
+            raise Refused(
+                f"{self.backbone.name} needs images of at least {least} px. Received: {size}",
+                "dataset",
+                "image_size",
+            )
+        if self.augment.crop_from is not None and self.augment.crop_from < size:
+            raise Refused(
+                f"must be at least dataset.image_size, {size}. Received: {self.augment.crop_from}",
+                "augment",
+                "crop_from",
+            )
+        classes = self.dataset.classes
+        if classes is not None:
+            self._agree_with(classes)
+        return self
+
+    def _agree_with(self, classes: list[str]) -> None:
+        """What the head says, against class names that the preset gives."""
+        if self.head.output == "sigmoid" and len(classes) != 2:
+            raise Refused(
+                f'"sigmoid" is for two classes; the dataset has {len(classes)}', "head", "output"
+            )
+        weights = self.head.class_weights
+        if isinstance(weights, dict):
+            for name in weights:
+                if name not in classes:
+                    text = catalogue.unknown("class", name, classes)
+                    raise Refused(text, "head", "class_weights", name)
+            missing = [name for name in classes if name not in weights]
+            if missing:
+                raise Refused(
+                    f"gives no weight for {', '.join(missing[:5])}", "head", "class_weights"
+                )
 
     @property
     def epochs(self) -> int:

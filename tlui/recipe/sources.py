@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Union
 
 from pydantic import Field, PositiveInt, model_validator
 
-from tlui.recipe.strict import Table
+from tlui.recipe.strict import Refused, Table
 
 Location = Annotated[str, Field(min_length=1, description="where the dataset lies")]
 """A file or folder: `~` and the current directory are resolved when a preset is read."""
@@ -48,7 +48,8 @@ class Source(Table):
                 f"Received: {self.validation} + {self.test}"
             )
         if self.classes is not None and len(set(self.classes)) != len(self.classes):
-            raise ValueError(f"classes names one twice. Received: {self.classes}")
+            twice = next(c for c in self.classes if self.classes.count(c) > 1)
+            raise Refused(f'names "{twice}" twice', "classes")
         return self
 
 
