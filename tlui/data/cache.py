@@ -29,6 +29,8 @@ DEFAULT_LIMIT = 50 * 1000**3
 SPARE = 500 * 1000**2
 """Bytes left free on the disk, whatever the limit."""
 POLL_SECONDS = 0.1
+ATTEMPTS = 100
+"""Tries to build an entry that is not whole while others hold it, before streaming instead."""
 
 
 def cache_root() -> Path:
@@ -118,23 +120,27 @@ def obtain(
     try:
         make_private(root)
         make_private(folder)
-        while True:
-            lock = _locked(folder, key, fcntl.LOCK_SH, waiting)
+        for _ in range(ATTEMPTS):
+            lock = _shared_lock(folder, key, waiting)
             if (lease := _leased(path, lock)) is not None:
                 return lease
             os.close(lock)
-            lock = _locked(folder, key, fcntl.LOCK_EX, waiting)
+            alone = _try_lock(folder, key, fcntl.LOCK_EX)
+            if alone is None:  # another process was faster
+                time.sleep(POLL_SECONDS)
+                continue
             try:
                 if _meta(path) is None:
                     _build(root, path, build, size, cache_limit() if limit is None else limit)
                 # Not atomic: an eviction may slip in between, so look again.
-                fcntl.flock(lock, fcntl.LOCK_SH)
+                fcntl.flock(alone, fcntl.LOCK_SH)
             except BaseException:
-                os.close(lock)
+                os.close(alone)
                 raise
-            if (lease := _leased(path, lock)) is not None:
+            if (lease := _leased(path, alone)) is not None:
                 return lease
-            os.close(lock)
+            os.close(alone)
+        raise NoRoomError(f"{path} is damaged but in use")
     except OSError as error:
         raise NoRoomError(f"{root}: {error.strerror or error}") from error
 
@@ -286,8 +292,8 @@ def _lock_path(folder: Path, key: str) -> Path:
     return folder / f".{key}.lock"
 
 
-def _locked(folder: Path, key: str, how: int, waiting: Callable[[], None] | None) -> int:
-    while (lock := _try_lock(folder, key, how)) is None:
+def _shared_lock(folder: Path, key: str, waiting: Callable[[], None] | None) -> int:
+    while (lock := _try_lock(folder, key, fcntl.LOCK_SH)) is None:
         if waiting is not None:
             waiting()
         time.sleep(POLL_SECONDS)

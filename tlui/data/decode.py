@@ -194,7 +194,7 @@ def _open(data: bytes, target: tuple[int, Resize] | None) -> Image.Image:
 def _draft(image: Image.Image, size: int, method: Resize) -> None:
     width, height = image.size
     wanted = (size, size) if method != "pad" else _padded_inner(width, height, size)
-    image.draft(None, (2 * wanted[0], 2 * wanted[1]))  # type: ignore[arg-type]
+    image.draft(None, (2 * wanted[0], 2 * wanted[1]))
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -21,6 +21,9 @@ from tlui.data.items import Found, Group, Index, Subset, capped
 from tlui.errors import DataError
 from tlui.recipe.sources import SPLITS, SplitName
 
+SHARED: tuple[SplitName, ...] = ("test", "val")
+"""The splits that fractions make, in the order they take their items."""
+
 
 def choose_classes(found: Found, wanted: Sequence[str] | None, where: str) -> Found:
     """`found` with only the classes `wanted`, in that order; all of them where None.
@@ -123,12 +126,12 @@ def share_out(
     Raises:
         DataError: A class has too few images to give each split one.
     """
-    wanted = [name for name in ("test", "val") if name in shares]
-    taken: dict[str, list[Index]] = {name: [] for name in ("train", *wanted)}
+    wanted: list[SplitName] = [name for name in SHARED if name in shares]
+    taken: dict[SplitName, list[Index]] = {name: [] for name in ("train", *wanted)}
     few: list[str] = []
     for index, name in enumerate(classes):
         items = np.flatnonzero(group.labels == index)
-        counts = [max(1, math.floor(shares[s] * len(items) + 0.5)) for s in wanted]  # type: ignore[index]
+        counts = [max(1, math.floor(shares[s] * len(items) + 0.5)) for s in wanted]
         if sum(counts) >= len(items):
             few.append(f'"{name}": {len(items)}')
             continue
@@ -139,13 +142,13 @@ def share_out(
             start += count
         taken["train"].append(shuffled[start:])
     if few:
-        parts = ", ".join(f"{s} {shares[s]:g}" for s in wanted)  # type: ignore[index]
+        parts = ", ".join(f"{s} {shares[s]:g}" for s in wanted)
         raise DataError(
             f"{where}: classes with too few images to share out ({parts}):\n{capped(few)}\n"
             "Add images, lower dataset.validation and dataset.test, or leave these classes out "
             "with dataset.classes."
         )
-    return {s: np.sort(np.concatenate(parts)) for s, parts in taken.items()}  # type: ignore[misc]
+    return {s: np.sort(np.concatenate(parts)) for s, parts in taken.items()}
 
 
 def order(seed: int, name: str, count: int) -> Index:

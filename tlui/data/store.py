@@ -76,13 +76,11 @@ class Images:
         """All images (n, size, size, 3) without a copy, where they lie in order; else None."""
         if self._array is None or self._rows is None:
             return None
-        n = len(self._rows)
-        if n and (
-            int(self._rows[-1]) - int(self._rows[0]) != n - 1 or np.any(np.diff(self._rows) != 1)
-        ):
+        count = len(self._rows)
+        start = int(self._rows[0]) if count else 0
+        if not np.array_equal(self._rows, np.arange(start, start + count)):
             return None
-        start = int(self._rows[0]) if n else 0
-        return self._array[start : start + n]
+        return self._array[start : start + count]
 
     def batch(self, indices: Index | Sequence[int]) -> Pixels:
         """Images by their position in this split, in the order asked for.
@@ -127,7 +125,8 @@ def open_images(
         progress: Called with (done, total) images of the pool while they are decoded or another
             process decodes them; may raise to stop.
         cache_dir: The cache; default `cache_root()`.
-        limit: Bytes of the whole cache; 0 streams. Default: the user's config.
+        limit: Bytes that the whole cache may take; 0 streams, whatever is there. Default: the
+            user's config.
         workers: Decoding threads; default one for each CPU of this process.
 
     Raises:
@@ -257,15 +256,17 @@ def _entry(
         reasons = _decode_all(pool, size, method, threads, progress, None)
         return {**meta, "stored": False, "bad": reasons}
 
-    try:
-        return (
-            obtain(
+    note = "images are decoded anew for every batch"
+    if limit == 0:
+        note += ", as asked"
+    else:
+        try:
+            lease = obtain(
                 "images", key, store, bytes_needed, root=cache_dir, limit=limit, waiting=waiting
-            ),
-            "",
-        )
-    except NoRoomError as error:
-        note = f"images are decoded anew for every batch: {error}"
+            )
+            return lease, ""
+        except NoRoomError as error:
+            note += f": {error}"
     if pool.side is not None:
         return None, note  # arrays: none of them can be bad
     try:

@@ -20,7 +20,8 @@ class Digits(Pool):
         self.fingerprint = digest([b"digits", pixels.tobytes()])
 
     def read(self, item: int) -> Pixels:
-        return self._pixels[item]
+        pixels: Pixels = self._pixels[item]
+        return pixels
 
     def read_many(self, items: Index) -> Pixels:
         return self._pixels[items]

@@ -108,7 +108,7 @@ def _unwrapped(root: bytes, start: bytes) -> bytes:
     """`start`, or the one folder in it that holds the class folders (`train/train/CLASS`)."""
     for _ in range(3):
         inner = subfolders(_join(root, start))
-        if len(inner) != 1 or inner[0].lower() in WORDS and not start:
+        if len(inner) != 1 or (inner[0].lower() in WORDS and not start):
             return start
         deeper = _under(start, inner[0])
         if not subfolders(_join(root, deeper)) or _has_files(_join(root, deeper)):

@@ -45,8 +45,8 @@ class HDF5Images(Pool):
         return self._shape[1], self._shape[2]
 
     def read(self, item: int) -> Pixels:
-        pixels = self.read_many(np.array([item]))
-        return pixels[0]
+        pixels: Pixels = self.read_many(np.array([item]))[0]
+        return pixels
 
     def read_many(self, items: Index) -> Pixels:
         """Items in the order asked for; neighbours in the file are read as one block."""
@@ -103,10 +103,9 @@ def find_hdf5(dataset: HDF5Source) -> Found:
     highest = max((int(labels.max()) for _, labels in groups.values() if len(labels)), default=-1)
     count = max(highest + 1, 2)
     classes = ["normal", "tumor"] if count == 2 else [str(n) for n in range(count)]
-    if dataset.classes is not None and len(dataset.classes) == count:
-        # Files hold numbers only: a full list of other words names them.
-        if not set(dataset.classes) & set(classes):
-            classes = list(dataset.classes)
+    wanted = dataset.classes
+    if wanted is not None and len(wanted) == count and not set(wanted) & set(classes):
+        classes = list(wanted)  # files hold numbers only: a full list of other words names them
     return Found(
         classes,
         {split: Group(pool, labels) for split, (pool, labels) in groups.items()},
