@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -111,6 +109,8 @@ class Home:
             aside.rename(target)
             sync_folder(self.runs)
         except OSError as error:
+            import shutil
+
             shutil.rmtree(aside, ignore_errors=True)
             raise TluiError(
                 f"{self.runs}: cannot make a run there ({error.strerror}); free some space or "
@@ -121,7 +121,7 @@ class Home:
 
 def new_id() -> str:
     """Eight hex digits that no spreadsheet or data frame takes for a number (`12e45678` is one)."""
-    while not re.search("[abcdf]", run_id := secrets.token_hex(4)):
+    while not re.search("[abcdf]", run_id := os.urandom(4).hex()):
         pass
     return run_id
 

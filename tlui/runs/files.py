@@ -10,7 +10,6 @@ import json
 import math
 import os
 import re
-import secrets
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -72,7 +71,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], sync: bool = Tr
     Raises:
         OSError: The disk is full or the folder cannot be written; the old file is untouched.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
     try:
         with os.fdopen(os.open(aside, flags, FILE_MODE), "wb") as file:

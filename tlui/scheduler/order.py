@@ -13,8 +13,8 @@ Stdlib only: supervisors import it.
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -151,7 +151,7 @@ def adding(home: Home) -> Iterator[None]:
     Raises:
         TluiError: The queue cannot be written.
     """
-    marker = folder(home) / f".adding-{secrets.token_hex(4)}"
+    marker = folder(home) / f".adding-{os.urandom(4).hex()}"
     try:
         make_private(folder(home))
         write_json(marker, identify().to_dict())
