@@ -1,0 +1,69 @@
+"""Where the index may lie: a local folder of the user's own, never a network filesystem.
+
+SQLite's write-ahead log needs shared memory, which two hosts on one NFS share do not have.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from tlui.runs.files import make_private
+
+NETWORK = frozenset(
+    {
+        *("nfs", "nfs4", "cifs", "smb", "smbfs", "smb3", "9p", "afs", "ceph", "glusterfs"),
+        *("lustre", "gpfs", "beegfs", "pvfs2", "panfs", "orangefs", "fuse.sshfs"),
+        *("fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.rclone", "fuse.juicefs"),
+    }
+)
+
+
+def cache_folder() -> Path:
+    """$TLUI_CACHE, or tlui's folder among the user's caches; not created."""
+    given = os.environ.get("TLUI_CACHE")
+    if given:
+        return Path(given).expanduser().absolute()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("tlui"))
+
+
+def index_path(home: Path) -> Path | None:
+    """The index file of a home; None where nothing local and private can be written."""
+    name = hashlib.sha256(os.fsencode(home.resolve())).hexdigest()[:16] + ".sqlite"
+    user = Path(tempfile.gettempdir()) / f"tlui-{os.getuid()}"
+    for folder in (cache_folder() / "index", user):
+        try:
+            make_private(folder)
+            found = folder.lstat()
+        except OSError:
+            continue
+        ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+        if folder == user:
+            ours = ours and not found.st_mode & 0o077
+        if ours and os.access(folder, os.W_OK | os.X_OK) and filesystem(folder) not in NETWORK:
+            return folder / name
+    return None
+
+
+def filesystem(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:
+    """The type of the filesystem a folder lies on, "" where the kernel does not say."""
+    best, kind = -1, ""
+    try:
+        where = str(folder.resolve())
+        lines = mounts.read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return ""
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        fields = before.split(" ")
+        if len(fields) < 5 or not after:
+            continue
+        point = fields[4].replace("\\040", " ").rstrip("/")
+        if (where == point or where.startswith(point + "/")) and len(point) >= best:
+            best, kind = len(point), after.split(" ")[0]
+    return kind

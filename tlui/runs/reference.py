@@ -1,0 +1,109 @@
+"""Which run a person means: an id or its beginning, a name, `name#2f`, `@last`, `@3`.
+
+`@last` is the run made last, `@1` the same, `@2` the one before. An id wins over a name. What
+fits several runs is refused with the candidates; what fits none, with the nearest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from contextlib import nullcontext
+
+from tlui.errors import TluiError
+from tlui.runs.directory import RUN_ID, Home, RunDirectory
+from tlui.runs.format import moment
+from tlui.runs.index import Index
+from tlui.runs.row import Row
+from tlui.runs.text import printable
+
+PREFIX = re.compile(r"#?([0-9a-f]{2,8})")
+LISTED = 8
+
+
+def resolve(home: Home, reference: str, index: Index | None = None) -> RunDirectory:
+    """The run that is meant.
+
+    Args:
+        home: The store.
+        reference: What the person typed.
+        index: An index that was refreshed; one is opened where not given and needed.
+
+    Raises:
+        TluiError: No run or several runs fit (code 2); says which are near.
+    """
+    reference = reference.strip()
+    if RUN_ID.fullmatch(reference) and home.run(reference).exists():
+        return home.run(reference)
+    with Index(home) if index is None else nullcontext(index) as found:
+        if index is None:
+            found.refresh(budget=0.0)
+        return home.run(_find(found, reference).id)
+
+
+def resolve_all(
+    home: Home, references: Iterable[str], index: Index | None = None
+) -> list[RunDirectory]:
+    """`resolve` for each, every run once, in the order given.
+
+    Raises:
+        TluiError: As `resolve`.
+    """
+    given = list(references)
+    with Index(home) if index is None else nullcontext(index) as found:
+        if index is None:
+            found.refresh(budget=0.0)
+        return list(dict.fromkeys(resolve(home, each, found) for each in given))
+
+
+def _find(index: Index, reference: str) -> Row:
+    if reference.startswith("@"):
+        return _latest(index, reference)
+    match = PREFIX.fullmatch(reference)
+    by_id = index.by_prefix(match[1]) if match else []
+    if len(by_id) == 1:
+        return by_id[0]
+    by_name = index.by_name(reference)
+    if not by_name and "#" in reference:
+        name, _, prefix = reference.rpartition("#")
+        by_name = [row for row in index.by_name(name, 10_000) if row.id.startswith(prefix)]
+    if len(by_name) == 1:
+        return by_name[0]
+    several = by_name or by_id
+    if several:
+        raise TluiError(
+            f'"{printable(reference)}" may be any of these runs; give an id:\n{_listed(several)}', 2
+        )
+    raise TluiError(_nothing(index, reference), 2)
+
+
+def _latest(index: Index, reference: str) -> Row:
+    word = reference[1:]
+    if word != "last" and not (word.isdecimal() and int(word) > 0):
+        raise TluiError(f'"{printable(reference)}" is no run: @last, or @2 for the one before', 2)
+    back = 1 if word == "last" else int(word)
+    rows = index.rows(offset=back - 1, limit=1) if back < 2**31 else []
+    if not rows:
+        raise TluiError(f"{printable(reference)}: there are {index.count()} runs", 2)
+    return rows[0]
+
+
+def _listed(rows: list[Row]) -> str:
+    lines = [
+        f"  {row.id}  {printable(row.name)}  {row.state}  {moment(row.created)}"
+        for row in rows[:LISTED]
+    ]
+    return "\n".join([*lines, "  ..."] if len(rows) > LISTED else lines)
+
+
+def _nothing(index: Index, reference: str) -> str:
+    import difflib
+
+    names = index.names()
+    if not names:
+        return f'there is no run "{printable(reference)}"; there are no runs at all yet'
+    near = difflib.get_close_matches(reference, names[:20_000], n=3, cutoff=0.5)
+    rows = [row for name in near for row in index.by_name(name, 3)]
+    if not rows:
+        return f'there is no run "{printable(reference)}"; tlui ls shows what there is'
+    return f'there is no run "{printable(reference)}"; did you mean:\n{_listed(rows)}'
