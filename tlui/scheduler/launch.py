@@ -19,10 +19,14 @@ NEVER_STARTED = 127
 
 
 def environment(keys: Sequence[str], label: str, given: Mapping[str, str]) -> dict[str, str]:
-    """A trainer's environment: the devices it may see, by UUID, and TensorFlow's manners."""
+    """A trainer's environment: the devices it may see, by UUID, and TensorFlow's manners.
+
+    Without keys they are those of `given`: a cluster chose them.
+    """
     env = dict(given)
     gpus = [key for key in keys if key != CPU]
-    env["CUDA_VISIBLE_DEVICES"] = ",".join(gpus) or "-1"
+    if keys:
+        env["CUDA_VISIBLE_DEVICES"] = ",".join(gpus) or "-1"
     env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     env["TLUI_DEVICE"] = label
     env["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"

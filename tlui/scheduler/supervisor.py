@@ -43,6 +43,8 @@ class Orders:
     """What a supervisor is told by who starts it."""
 
     devices: tuple[str, ...] = (CPU,)
+    """Keys of the devices to claim. None of them: a cluster gave this job its own, as the
+    environment says; then nothing else is started from here either."""
     label: str = CPU
     per_device: int = 1
     trainer: tuple[str, ...] = ()
@@ -95,7 +97,7 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         final = _train(home, run, status, orders, claims, signals)
     claims.release(run.id)
-    _after(home, run, final, orders, go_on=not signals.shutting_down)
+    _after(home, run, final, orders, go_on=bool(orders.devices) and not signals.shutting_down)
     return 0
 
 
@@ -176,7 +178,7 @@ def _watch(home: Home, run: RunDirectory, pid: int, orders: Orders, signals: Sig
         _keep_fresh(run)
         if asked(run) == "kill":
             _kill_group(pid)
-        if time.monotonic() - looked > LOOK_AROUND_SECONDS:
+        if orders.devices and time.monotonic() - looked > LOOK_AROUND_SECONDS:
             looked = time.monotonic()
             if any(claim.orphaned or claim.stale for claim in Claims(home).runs()):
                 _start_next(home, orders)
