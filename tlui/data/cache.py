@@ -24,8 +24,6 @@ from tlui.runs.files import make_private, read_json, sync_folder, write_json
 
 VERSION = 1
 KINDS = ("images", "features")
-DEFAULT_LIMIT = 50 * 1000**3
-"""Bytes of all entries together, where the user's config says nothing."""
 SPARE = 500 * 1000**2
 """Bytes left free on the disk, whatever the limit."""
 POLL_SECONDS = 0.1
@@ -43,14 +41,17 @@ def cache_root() -> Path:
     return Path(platformdirs.user_cache_dir("tlui"))
 
 
-def cache_limit() -> int:
-    """Bytes that all entries together may take: `cache.limit_gb` of the user's config."""
-    try:
-        from tlui.recipe.config import load_config
-    except ImportError:
-        return DEFAULT_LIMIT
+def cache_limit(root: Path | None = None) -> int:
+    """Bytes that all entries together may take: `cache.limit_gb` of the user's config, or half
+    of what the disk would have free without them."""
+    from tlui.recipe.config import load_config
+
     limit = load_config().cache.limit_gb
-    return DEFAULT_LIMIT if limit is None else int(limit * 1000**3)
+    if limit is not None:
+        return int(limit * 1000**3)
+    root = cache_root() if root is None else root
+    held = sum(entry.bytes for entry in entries(root))
+    return (shutil.disk_usage(root).free + held) // 2
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def obtain(
                 continue
             try:
                 if _meta(path) is None:
-                    _build(root, path, build, size, cache_limit() if limit is None else limit)
+                    _build(root, path, build, size, cache_limit(root) if limit is None else limit)
                 # Not atomic: an eviction may slip in between, so look again.
                 fcntl.flock(alone, fcntl.LOCK_SH)
             except BaseException:
@@ -205,15 +206,17 @@ def sweep(root: Path | None = None) -> int:
     freed = 0
     for kind in KINDS:
         for path in _listed(root / kind):
-            if not path.name.startswith(".") or not path.is_dir():
-                continue
             key = path.name[1:].split(".")[0]
+            left = path.is_dir() or not (path.parent / key).exists()
+            if not path.name.startswith(".") or not left:
+                continue
             lock = _try_lock(path.parent, key, fcntl.LOCK_EX)
             if lock is None:
                 continue  # its builder lives
             try:
-                freed += _bytes(path)
-                shutil.rmtree(path, ignore_errors=True)
+                if path.is_dir():
+                    freed += _bytes(path)
+                    shutil.rmtree(path, ignore_errors=True)
                 if not (path.parent / key).exists():
                     _lock_path(path.parent, key).unlink(missing_ok=True)
             finally:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from tlui.errors import DataError
 from tlui.recipe.sources import SplitName
+from tlui.runs.text import printable
 
 Pixels = npt.NDArray[np.uint8]
 Index = npt.NDArray[np.int64]
@@ -177,7 +178,7 @@ def digest(parts: Iterable[Any]) -> str:
 
 def capped(lines: Sequence[str], shown: int = SHOWN) -> str:
     """Lines indented for a message, with `… and N more` after the first `shown`."""
-    kept = [f"  {line}" for line in lines[:shown]]
+    kept = [f"  {printable(line)}" for line in lines[:shown]]
     if len(lines) > shown:
         kept.append(f"  … and {len(lines) - shown:,} more")
     return "\n".join(kept)

@@ -20,6 +20,7 @@ import numpy as np
 from tlui.data.items import Found, Group, Index, Subset, capped
 from tlui.errors import DataError
 from tlui.recipe.sources import SPLITS, SplitName
+from tlui.runs.text import printable
 
 SHARED: tuple[SplitName, ...] = ("test", "val")
 """The splits that fractions make, in the order they take their items."""
@@ -95,7 +96,7 @@ def check_classes(found: Found, where: str) -> None:
         return
     way_out = "Add the missing images"
     if 2 <= len(good) <= 12:
-        names = ", ".join(f'"{name}"' for name in good)
+        names = listed(good)
         way_out += f", or train on the other classes with dataset.classes = [{names}]"
     elif len(good) > 12:
         way_out += f", or name the other {len(good)} classes in dataset.classes"
@@ -162,5 +163,5 @@ def listed(names: Sequence[Any], shown: int = 12) -> str:
     """Names for a message: quoted, at most `shown`."""
     if not names:
         return "none"
-    text = ", ".join(f'"{name}"' for name in names[:shown])
+    text = ", ".join(f'"{printable(name)}"' for name in names[:shown])
     return text + (f" … and {len(names) - shown:,} more" if len(names) > shown else "")

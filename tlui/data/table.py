@@ -15,6 +15,7 @@ import numpy as np
 from tlui.data.items import BadImage, Index, Pixels, Pool, Progress, Skipped, Taken, digest
 from tlui.data.sources import SOURCES
 from tlui.data.splits import check_classes, choose_classes, share_out
+from tlui.errors import DataError
 from tlui.recipe.sources import SPLITS, Dataset, SplitName
 
 __all__ = ["BadImage", "Progress", "Skipped", "Split", "Table", "open_dataset"]
@@ -64,6 +65,8 @@ class Table:
     """Hex digest of items (names, sizes, times), classes and splits."""
     skipped: list[Skipped] = field(default_factory=list)
     """Files that are no images and were passed over."""
+    problems: list[str] = field(default_factory=list)
+    """Why it cannot be trained on; empty unless opened with `check=False`."""
     notes: list[str] = field(default_factory=list)
     """What a person should know: folders passed over, how splits were made."""
 
@@ -80,7 +83,7 @@ def open_dataset(dataset: Dataset, *, check: bool = True) -> Table:
 
     Args:
         dataset: The `[dataset]` table of an experiment.
-        check: Refuse class problems; off only to report on them.
+        check: Refuse what cannot be trained on; where off, `Table.problems` says it.
 
     Returns:
         The table; the same on every machine that has the same files.
@@ -90,9 +93,14 @@ def open_dataset(dataset: Dataset, *, check: bool = True) -> Table:
     """
     where = place(dataset)
     found = SOURCES[dataset.source](dataset)
-    found = choose_classes(found, dataset.classes, where)
-    if check:
+    problems: list[str] = []
+    try:
+        found = choose_classes(found, dataset.classes, where)
         check_classes(found, where)
+    except DataError as error:
+        if check:
+            raise
+        problems.append(str(error))
     notes = list(found.notes)
     splits: dict[SplitName, Split] = {}
     for name, group in found.groups.items():
@@ -104,7 +112,14 @@ def open_dataset(dataset: Dataset, *, check: bool = True) -> Table:
         shares["val"] = dataset.validation
     if shares:
         group = found.groups["train"]
-        parts = share_out(group, found.classes, shares, dataset.split_seed, where)
+        parts: dict[SplitName, Index] = {}
+        try:
+            parts = share_out(group, found.classes, shares, dataset.split_seed, where)
+        except DataError as error:
+            if check:
+                raise
+            if not problems:
+                problems.append(str(error))
         for name, items in parts.items():
             splits[name] = Split(name, group.pool, items, group.labels[items])
         text = " and ".join(f"{share:g} as {name}" for name, share in shares.items())
@@ -118,6 +133,7 @@ def open_dataset(dataset: Dataset, *, check: bool = True) -> Table:
         root=found.root,
         fingerprint=_fingerprint(found.classes, splits),
         skipped=found.skipped,
+        problems=problems,
         notes=notes,
     )
 

@@ -1,9 +1,8 @@
 """A folder of photos, one class a folder: with train/val/test above the classes, or without.
 
 Split folders are found by their usual names in any case, through one more folder of wrapping as
-Kaggle's archives have it (`seg_train/seg_train` needs `train_folder`, `train/train` does not);
-or they are named in the preset, with lists of files where the public layout has those
-(Food-101's `meta/train.txt`).
+Kaggle's archives have it (`train/train`); or they are named in the preset, with lists of files
+where the public layout has those (Food-101's `meta/train.txt`).
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from tlui.errors import DataError
 from tlui.recipe.sources import SPLITS, FolderSource, SplitName
 
 WORDS: dict[bytes, SplitName] = {
-    b"train": "train", b"training": "train",
+    b"train": "train", b"training": "train", b"seg_train": "train",
     b"val": "val", b"valid": "val", b"validation": "val",
-    b"test": "test", b"testing": "test",
+    b"test": "test", b"testing": "test", b"seg_test": "test",
 }  # fmt: skip
 
 Classes = dict[bytes, list[FoundFile]]
@@ -40,7 +39,7 @@ def find_folder(dataset: FolderSource) -> Found:
         raise DataError(f"dataset.path: folder {shown(root)!r} {what}")
     skipped: list[Skipped] = []
     notes: list[str] = []
-    if _named(dataset):
+    if _named(dataset) and not _elsewhere(dataset, root, notes):
         splits = _splits_named(dataset, root, skipped, notes)
     else:
         splits = _splits_by_name(root, skipped, notes)
@@ -66,6 +65,20 @@ def _named(dataset: FolderSource) -> bool:
         for split in ("train", "validation", "test")
         for kind in ("folder", "list")
     )
+
+
+def _elsewhere(dataset: FolderSource, root: bytes, notes: list[str]) -> bool:
+    """Whether the named train folder is not there but one with a usual name is: a public dataset
+    that was unpacked in another way than its shortcut says."""
+    wanted = dataset.train_folder
+    if wanted is None or os.path.isdir(_join(root, _normal(wanted))):  # noqa: PTH112 - bytes
+        return False
+    if not any(
+        WORDS.get(n.lower()) == "train" for n in subfolders(_join(root, _unwrapped(root, b"")))
+    ):
+        return False
+    notes.append(f"no folder {wanted}; splits taken from the folders with the usual names")
+    return True
 
 
 def _splits_by_name(
