@@ -17,7 +17,6 @@ import re
 import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,9 +25,10 @@ from typing import TYPE_CHECKING
 import tlui
 from tlui.errors import TluiError
 from tlui.runs.directory import Home, RunDirectory
-from tlui.runs.files import make_private, read_json, write_json
+from tlui.runs.files import make_private
 from tlui.runs.status import ENDED, read_status, write_status
 from tlui.scheduler.backends.base import Hint, Mode, job_name
+from tlui.scheduler.backends.handover import note_job, noted_job
 
 if TYPE_CHECKING:
     from tlui.recipe.schema import Experiment
@@ -118,7 +118,7 @@ class SlurmBackend:
     ) -> None:
         """Submit runs, parents first; see `Backend.submit`."""
         jobs = self._live_jobs(home, dependencies) if any(dependencies.values()) else {}
-        refused: dict[str, str] = {}
+        refused: dict[str, list[str]] = {}
         for batch in batches(runs, dependencies):
             problem = _unmet(home, batch, jobs)
             if not problem:
@@ -130,12 +130,10 @@ class SlurmBackend:
                     jobs.update(_record(batch.runs, number[0]))
                     continue
                 problem = "Slurm refused it: " + " ".join(answer.err.split())
-            refused[problem] = _refuse(batch.runs, problem)
+            refused.setdefault(problem, []).extend(_refuse(batch.runs, problem))
         if refused:
-            raise TluiError(
-                "\n".join(f"{names}: {problem}" for problem, names in refused.items())
-                + "\nmend [slurm] in the preset, or submit again with tlui resume"
-            )
+            lines = [f"{shortened(names)}: {problem}" for problem, names in refused.items()]
+            raise TluiError("\n".join([*lines, "tlui resume submits such runs again"]))
 
     def state(self, runs: Sequence[RunDirectory]) -> dict[str, Hint]:
         """Run id -> what squeue says; never raises."""
@@ -327,34 +325,36 @@ def _record(runs: Sequence[RunDirectory], number: str) -> dict[str, str]:
         run.id: number if len(runs) == 1 else f"{number}_{task}" for task, run in enumerate(runs)
     }
     for run in runs:
-        note = {"version": 1, "backend": "slurm", "job": jobs[run.id], "submitted": time.time()}
-        try:
-            write_json(run.path / "job.json", note)
-        except OSError:
-            pass  # the comment says it too; the note only lets a list say which job was lost
+        status = read_status(run.status)
+        note_job(run, "slurm", jobs[run.id], status.attempt if status else 0)
     return jobs
 
 
-def _refuse(runs: Sequence[RunDirectory], problem: str) -> str:
-    """Say in the status of queued runs why they have no job; their names, for the message."""
+def _refuse(runs: Sequence[RunDirectory], problem: str) -> list[str]:
+    """Say in the status of queued runs why they have no job; their names."""
     for run in runs:
         status = read_status(run.status)
         if status is not None and status.state == "queued":
+            note_job(run, "slurm", "", status.attempt)
             advice = f"tlui resume {run.id} submits it again"
             try:
                 write_status(run.status, replace(status, reason=problem, advice=advice))
             except OSError:
                 pass  # the person is told by the error as well
-    names = [str(run.read_meta().get("name") or run.id) for run in runs]
-    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return f"{names[0]}{more}"
+    return [str(run.read_meta().get("name") or run.id) for run in runs]
+
+
+def shortened(names: Sequence[str]) -> str:
+    """`a, b and 7 more`."""
+    more = f" and {len(names) - 2} more" if len(names) > 3 else ""
+    return ", ".join(names[:2] if more else names) + more
 
 
 def _hint(run: RunDirectory, job: Job | None) -> Hint:
     if job is not None:
         return job.hint
-    noted = read_json(run.path / "job.json")
-    if noted is None:
-        return Hint("gone", "was never handed to Slurm")
-    number = str(noted.get("job", ""))
+    noted = noted_job(run)
+    number = str(noted.get("job") or "")
+    if not number:
+        return Hint("gone", "Slurm refused it" if noted else "was never handed to Slurm")
     return Hint("gone", f"Slurm no longer knows job {number}", number)

@@ -1,0 +1,39 @@
+"""`tlui resume`: go on with runs that ended early, from their last checkpoint."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tlui.cli.options import AsciiOption, HomeOption
+from tlui.cli.run import DeviceOption, JsonLinesOption, MemoryOption, PerDeviceOption
+
+
+def resume(
+    runs: Annotated[list[str], typer.Argument(help="Runs: id prefix, name or @last.")],
+    device: DeviceOption = "auto",
+    per_device: PerDeviceOption = 1,
+    min_free_memory: MemoryOption = 0,
+    json: JsonLinesOption = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Queue them, start what fits and return.")
+    ] = False,
+    home: HomeOption = None,
+    ascii: AsciiOption = False,
+) -> int:
+    """Continue interrupted, failed, stopped or killed runs; then as tlui run."""
+    from tlui.cli.follow import follow
+    from tlui.cli.run import choose_view, leave, wishes
+    from tlui.runs.directory import Home
+    from tlui.runs.reference import resolve
+    from tlui.scheduler import control
+
+    store = Home.at(home)
+    wanted = wishes(device, per_device, min_free_memory)
+    chosen = [resolve(store, run) for run in runs]
+    for run in chosen:
+        control.resume(store, run, wanted)
+    if detach:
+        return leave(store, chosen, json)
+    return follow(store, chosen, choose_view(json, ascii))

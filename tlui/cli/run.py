@@ -1,0 +1,158 @@
+"""`tlui run`: make the runs of presets, start them, stay with them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tlui.cli.options import AsciiOption, HomeOption
+
+if TYPE_CHECKING:
+    from tlui.cli.follow import View
+    from tlui.runs.directory import Home, RunDirectory
+    from tlui.scheduler.order import Wishes
+
+DeviceOption = Annotated[
+    str,
+    typer.Option("--device", help="auto, cpu, gpu (the freest), or gpu:N (index or UUID)."),
+]
+PerDeviceOption = Annotated[
+    int, typer.Option("--per-device", min=1, max=64, help="Share a device among N runs of tlui.")
+]
+MemoryOption = Annotated[
+    int,
+    typer.Option(
+        "--min-free-memory",
+        min=0,
+        help="MB of GPU memory that must be free; with it, GPUs other processes use are taken.",
+    ),
+]
+JsonLinesOption = Annotated[
+    bool, typer.Option("--json", help="JSON lines: run, epoch, alert, note, end, done records.")
+]
+
+
+def run(
+    presets: Annotated[
+        list[Path], typer.Argument(help="Preset files, or a run's own preset.toml.")
+    ],
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Override a field: phase.0.lr.initial=1e-4. Repeatable."),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", help="Only this experiment, with what it starts from. Repeatable."),
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Another name for it.")] = None,
+    device: DeviceOption = "auto",
+    per_device: PerDeviceOption = 1,
+    min_free_memory: MemoryOption = 0,
+    json: JsonLinesOption = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Queue it, start what fits and return.")
+    ] = False,
+    home: HomeOption = None,
+    ascii: AsciiOption = False,
+) -> int:
+    """Train every run of a preset, in order, and show how it goes.
+
+    Ctrl-C once stops at the next step, evaluates what is there and drops the rest; twice kills.
+    Losing the terminal (SIGHUP) leaves the runs going: tlui watch shows them again.
+
+    Exit codes: 0 done, 1 a run failed, 2 bad usage or preset, 3 a run diverged, 130 stopped.
+    """
+    from tlui.runs.directory import Home
+
+    store = Home.at(home)
+    runs = queue_presets(
+        store, presets, sets or [], only or [], name, wishes(device, per_device, min_free_memory)
+    )
+    view = choose_view(json, ascii)
+    _announce(store, runs, view, device)
+    if detach:
+        return leave(store, runs, json)
+    from tlui.cli.follow import follow
+
+    return follow(store, runs, view)
+
+
+def wishes(device: str, per_device: int = 1, min_free_memory: int = 0) -> Wishes:
+    """What the options ask for. Raises typer.BadParameter for a device that is no device."""
+    from tlui.scheduler.order import Wishes
+
+    kind, _, which = device.partition(":")
+    if device not in ("auto", "cpu", "gpu") and not (kind == "gpu" and which):
+        raise typer.BadParameter(f"--device is auto, cpu, gpu or gpu:N. Received: {device}")
+    return Wishes(device=device, per_device=per_device, min_free_memory=min_free_memory)
+
+
+def queue_presets(
+    home: Home,
+    presets: Sequence[Path],
+    sets: Sequence[str],
+    only: Sequence[str],
+    name: str | None,
+    wanted: Wishes,
+) -> list[RunDirectory]:
+    """Read all presets first, then make their runs, so that a bad one leaves nothing behind."""
+    from tlui.recipe.preset import load_preset
+    from tlui.scheduler.create import create_runs
+
+    if name is not None and len(presets) > 1:
+        raise typer.BadParameter("--name goes with one preset")
+    loaded = [load_preset(path, sets, only, name=name) for path in presets]
+    for preset in loaded:
+        for note in preset.notes:
+            print(f"tlui: {note}", file=sys.stderr)
+    return [run for preset in loaded for run in create_runs(home, preset, wanted)]
+
+
+def choose_view(json: bool, ascii: bool = False, owned: bool = True) -> View:
+    """JSON lines, plain lines where stdout is no terminal, else the live screen."""
+    from tlui.cli.plain import JsonView, PlainView
+
+    if json:
+        return JsonView()
+    if not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
+        return PlainView(ascii or not _unicode())
+    from tlui.cli.live import LiveView
+
+    return LiveView(ascii or not _unicode(), owned=owned)
+
+
+def leave(home: Home, runs: Sequence[RunDirectory], json: bool) -> int:
+    """Start what fits and say how to come back."""
+    from tlui.runs.files import to_json
+    from tlui.runs.text import printable
+    from tlui.scheduler.start import start
+
+    start(home)
+    for run in runs:
+        name, state = str(run.read_meta().get("name")), run.observe().state
+        if json:
+            record = {"type": "run", "id": run.id, "name": name, "state": state}
+            print(to_json(record), flush=True)
+        else:
+            print(f"{run.id}  {state:8}  {printable(name)}")
+    if not json:
+        print(f"\nthey go on by themselves: tlui watch {runs[0].id}, tlui queue", flush=True)
+    return 0
+
+
+def _announce(home: Home, runs: Sequence[RunDirectory], view: View, device: str) -> None:
+    from tlui.scheduler.devices import no_gpu_reason
+
+    many = f"{len(runs)} runs" if len(runs) > 1 else f"run {runs[0].id}"
+    view.say(f"{many} in {home.path}")
+    if device == "auto" and (reason := no_gpu_reason()):
+        view.say(f"{reason}: training on the CPU")
+
+
+def _unicode() -> bool:
+    return "utf" in (sys.stdout.encoding or "").lower()

@@ -1,0 +1,109 @@
+"""The tables at the end of a run and of a lab, as lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tlui.cli.follow import Watched
+from tlui.runs import format
+from tlui.runs.text import printable
+
+SPLITS = ("train", "val", "test")
+METRICS = (
+    "loss",
+    "accuracy",
+    "top5_accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "weighted_f1",
+    "roc_auc",
+)
+
+
+def conclusion(one: Watched, ascii: bool = False) -> list[str]:
+    """How a run ended: its state, why, what to do, and its metrics, a column a split."""
+    status = one.seen.status
+    name = f"{printable(one.name)} #{one.run.id}"
+    lines = [f"{name}  {format.state_word(one.state, ascii)}"]
+    lines += [f"  {printable(line)}" for line in status.reason.splitlines()]
+    if status.advice:
+        lines.append(f"  {printable(status.advice)}")
+    result = one.run.read_result() or {}
+    metrics = result.get("metrics")
+    if isinstance(metrics, dict) and metrics:
+        lines += ["", *_metric_table(metrics, ascii), "", *_facts(result, ascii)]
+    return [*lines, ""]
+
+
+def comparison(all_runs: Sequence[Watched], ascii: bool = False) -> list[str]:
+    """The runs of a lab side by side; nothing for a single one."""
+    if len(all_runs) < 2:
+        return []
+    rows = [["run", "id", "state", "val acc", "test acc", "test f1", "params", "train", "img/s"]]
+    for one in all_runs:
+        result = one.run.read_result() or {}
+        given = result.get("metrics")
+        metrics: dict[str, Any] = given if isinstance(given, dict) else {}
+        rows.append(
+            [
+                printable(one.name),
+                one.run.id,
+                format.state_word(one.state, ascii),
+                format.metric(metrics.get("val_accuracy"), ascii),
+                format.metric(metrics.get("test_accuracy"), ascii),
+                format.metric(metrics.get("test_f1"), ascii),
+                format.count(result.get("trainable_parameters"), ascii),
+                format.duration(result.get("train_seconds"), ascii),
+                format.count(result.get("images_per_second"), ascii),
+            ]
+        )
+    return [*aligned(rows, left=3), ""]
+
+
+def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+    """Rows as lines, columns padded; the first `left` to the left, the others to the right."""
+    from rich.cells import cell_len
+
+    widths = [max(cell_len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = []
+        for i, cell in enumerate(row):
+            pad = " " * (widths[i] - cell_len(cell))
+            cells.append(cell + pad if i < left else pad + cell)
+        lines.append("  " + "  ".join(cells).rstrip())
+    return lines
+
+
+def _metric_table(metrics: dict[str, Any], ascii: bool) -> list[str]:
+    splits = [s for s in SPLITS if any(name.startswith(f"{s}_") for name in metrics)]
+    rows = [["", *splits]]
+    for name in METRICS:
+        values = [metrics.get(f"{split}_{name}") for split in splits]
+        if any(value is not None for value in values):
+            word = name.replace("_", " ").replace("top5", "top-5")
+            rows.append([word, *(format.named(name, value, ascii) for value in values)])
+    return aligned(rows)
+
+
+def _facts(result: dict[str, Any], ascii: bool) -> list[str]:
+    best = result.get("best") if isinstance(result.get("best"), dict) else {}
+    assert isinstance(best, dict)
+    facts = []
+    if best.get("epoch"):
+        monitor = str(best.get("monitor", ""))
+        value = format.named(monitor, best.get("value"), ascii)
+        facts.append(f"best epoch {best['epoch']} ({printable(monitor)} {value})")
+    if result.get("train_seconds") is not None:
+        facts.append(f"trained {format.duration(result['train_seconds'], ascii)}")
+    if result.get("images_per_second") is not None:
+        facts.append(f"inference {format.speed(result['images_per_second'], ascii)}")
+    if result.get("trainable_parameters") is not None:
+        trained = format.count(result["trainable_parameters"], ascii)
+        facts.append(f"{trained} of {format.count(result.get('total_parameters'), ascii)} params")
+    skipped = result.get("skipped_images")
+    if skipped:
+        facts.append(f"{len(skipped)} bad images skipped")
+    return ["  " + ", ".join(facts)] if facts else []
