@@ -1,0 +1,150 @@
+"""Between the queue and the backends: which runs have no job yet, and whose job is gone.
+
+Promise: a queued run is submitted once for each attempt, by whoever looks at the queue first.
+`job.json` in its directory notes the attempt it was submitted for and under which number; it is
+written under a kernel lock on `<home>/queue/.handover`, and before anything is submitted the
+cluster is asked whether it has a job of that run already (its submitter may have died before it
+wrote the note). A run whose job vanished before it began is reported, never submitted again
+unasked: only a person knows whether the cluster is mended.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from tlui.errors import TluiError
+from tlui.runs.directory import Home, RunDirectory
+from tlui.runs.files import FILE_MODE, make_private, read_json, write_json
+from tlui.runs.status import read_status, write_status
+from tlui.scheduler.backends import backend, dependencies, placed_on
+from tlui.scheduler.backends.base import Hint, Mode
+
+
+def note_job(run: RunDirectory, on: str, job: str, attempt: int) -> None:
+    """Note that a run has this job for this attempt; an empty `job` means it was refused."""
+    note = {"version": 1, "backend": on, "job": job, "attempt": attempt, "noted": time.time()}
+    try:
+        write_json(run.path / "job.json", note)
+    except OSError:
+        pass  # the job's comment says it too
+
+
+def noted_job(run: RunDirectory) -> dict[str, Any]:
+    """What job.json says; empty where the run never had a job."""
+    return read_json(run.path / "job.json") or {}
+
+
+def has_no_job(run: RunDirectory) -> bool:
+    """Whether a run is queued and was not handed over yet, as far as its directory knows."""
+    status = read_status(run.status)
+    if status is None or status.state != "queued":
+        return False
+    return noted_job(run).get("attempt") != status.attempt
+
+
+def hand_over(home: Home, runs: Sequence[RunDirectory]) -> list[str]:
+    """Submit those of these queued runs that have no job; the ids of those that have one now.
+
+    Args:
+        home: The store.
+        runs: Queued runs of any backend but `local`, parents before children.
+
+    Raises:
+        TluiError: A cluster refused some, or is not there; the others were submitted.
+    """
+    if not any(has_no_job(run) for run in runs):
+        return []
+    problems: list[str] = []
+    handed: list[str] = []
+    with _lock(home):
+        by_backend: dict[str, list[RunDirectory]] = {}
+        for run in runs:
+            if has_no_job(run):
+                by_backend.setdefault(placed_on(run), []).append(run)
+        for on, theirs in by_backend.items():
+            try:
+                handed += _submit(home, on, theirs)
+            except TluiError as error:
+                problems.append(str(error))
+    if problems:
+        raise TluiError("\n".join(problems))
+    return handed
+
+
+def _submit(home: Home, on: str, runs: Sequence[RunDirectory]) -> list[str]:
+    cluster = backend(on)
+    hints = cluster.state(runs)
+    if mute := next((hint for hint in hints.values() if hint.state == "unknown"), None):
+        raise TluiError(mute.reason)
+    lacking = []
+    for run in runs:
+        status = read_status(run.status)
+        if not hints[run.id].vanished and status is not None:
+            note_job(run, on, hints[run.id].job, status.attempt)
+        else:
+            lacking.append(run)
+    cluster.submit(home, lacking, dependencies(lacking))
+    return [run.id for run in lacking]
+
+
+def withdraw(run: RunDirectory, mode: Mode) -> Hint | None:
+    """Tell the cluster to end a run's job; None where it has none, or does not answer.
+
+    Whatever the cluster does, a job that starts reads its run's status and requests first.
+    """
+    if (on := placed_on(run)) == "local":
+        return None
+    try:
+        return backend(on).cancel(run, mode)
+    except TluiError:
+        return None
+
+
+def lost(run: RunDirectory) -> Hint | None:
+    """The hint of a run whose cluster will not bring it forward any more; None for others."""
+    if (on := placed_on(run)) == "local":
+        return None
+    hint = backend(on).state([run])[run.id]
+    return hint if hint.vanished else None
+
+
+def forget_job(run: RunDirectory) -> None:
+    """Let the next `hand_over` submit this run, unless its cluster has a job of it after all."""
+    (run.path / "job.json").unlink(missing_ok=True)
+
+
+def submit_again(run: RunDirectory) -> None:
+    """Let the next `hand_over` submit a queued run whose job vanished.
+
+    Raises:
+        TluiError: It has a job, or its cluster does not answer.
+    """
+    hint = backend(placed_on(run)).state([run])[run.id]
+    if not hint.vanished:
+        raise TluiError(f"{run.id}: is queued already: {hint.reason}")
+    status = read_status(run.status)
+    if status is not None and status.state == "queued" and status.reason:
+        write_status(run.status, replace(status, reason="", advice=""))
+    forget_job(run)
+
+
+@contextmanager
+def _lock(home: Home) -> Iterator[None]:
+    path = home.path / "queue" / ".handover"
+    try:
+        make_private(path.parent)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        handle = os.open(path, flags, FILE_MODE)
+    except OSError as error:
+        raise TluiError(f"{path}: cannot be opened ({error.strerror})") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
