@@ -1,0 +1,270 @@
+"""`tlui preset`: check presets, list those that come with tlui, print the schema for editors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tlui.cli.options import JsonOption
+from tlui.errors import PresetError
+
+if TYPE_CHECKING:
+    from tlui.recipe.preset import Preset
+    from tlui.recipe.schema import Experiment
+
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Override a setting; may be repeated."),
+]
+OnlyOption = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="NAME", help="Only this experiment or run, and its parents."),
+]
+
+COUNT_SECONDS = 600
+"""Building the largest backbones takes minutes on a slow machine."""
+
+
+LEARNS = {"backbone": "head", "none": "all", "batchnorm": "all but BN"}
+"""What learns under a freezing regime; `top:N` and `from:LAYER` say it themselves."""
+
+
+def check(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Preset files.")],
+    set: SetOption = None,
+    only: OnlyOption = None,
+    count: Annotated[
+        bool, typer.Option("--count/--no-count", help="Count parameters (needs TensorFlow).")
+    ] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Check presets: every problem at once, or the runs they make and what learns in each."""
+    from tlui.recipe.preset import load_preset
+
+    problems: list[str] = []
+    presets: list[Preset] = []
+    for file in files:
+        try:
+            presets.append(load_preset(file, set or (), only or (), need_data=False))
+        except PresetError as error:
+            problems += error.problems
+    if problems:
+        raise PresetError(problems)
+    counts = [_parameters([p.experiment for p in preset.points]) if count else None
+              for preset in presets]  # fmt: skip
+    if as_json:
+        _print_json(presets, counts)
+        return
+    for preset, counted in zip(presets, counts, strict=True):
+        _print_preset(preset, counted, count)
+
+
+def schema() -> None:
+    """Print the JSON Schema of a preset file, for editors."""
+    import json
+
+    from tlui.recipe.jsonschema import preset_schema
+
+    typer.echo(json.dumps(preset_schema(), indent=2, ensure_ascii=False))
+
+
+def list_presets() -> None:
+    """List the presets that come with tlui."""
+    import tomli
+
+    from tlui.recipe.bundled import bundled_presets
+    from tlui.runs.text import printable
+
+    found = bundled_presets()
+    if not found:
+        typer.echo("no presets were installed with tlui; they are in its source, under presets/")
+    for path in found:
+        try:
+            description = tomli.loads(path.read_text("utf-8")).get("description", "")
+        except (OSError, ValueError):
+            description = "cannot be read"
+        typer.echo(f"{printable(str(path))}\n    {printable(str(description))}")
+
+
+app = typer.Typer(
+    help="Check presets and print their schema.", rich_markup_mode=None, no_args_is_help=True
+)
+app.command("check")(check)
+app.command("schema")(schema)
+app.command("list")(list_presets)
+
+
+def _print_json(presets: list[Preset], counts: list[list[dict[str, Any]] | None]) -> None:
+    import json
+
+    from tlui.recipe.toml import as_document
+
+    rows = []
+    for preset, counted in zip(presets, counts, strict=True):
+        for i, point in enumerate(preset.points):
+            rows.append(
+                {
+                    "preset": preset.name,
+                    "name": point.name,
+                    "parents": list(point.parents),
+                    "config": as_document(point.experiment),
+                    "parameters": counted[i].get("phases") if counted else None,
+                }
+            )
+    typer.echo(json.dumps(rows, indent=2))
+
+
+def _print_preset(preset: Preset, counted: list[dict[str, Any]] | None, wanted: bool) -> None:
+    from tlui.runs.text import printable
+
+    runs = "1 run" if len(preset.points) == 1 else f"{len(preset.points)} runs"
+    typer.echo(f"{printable(str(preset.path))}: ok, {runs}")
+    header = [
+        "run", "dataset", "backbone", "learns", "lr", "epochs", "trainable / total", "starts from",
+    ]  # fmt: skip
+    rows: list[list[str]] = []
+    for i, point in enumerate(preset.points):
+        phases = (counted[i].get("phases") or []) if counted else []
+        for k, phase in enumerate(point.experiment.phase):
+            first = [point.name, dataset_name(point.experiment), backbone_name(point.experiment)]
+            rows.append(
+                [
+                    *(first if k == 0 else ["", "", ""]),
+                    LEARNS.get(phase.freeze, phase.freeze),
+                    policy_text(phase.lr),
+                    str(phase.epochs),
+                    _learning(phases, k),
+                    _parents(point.parents, preset) if k == 0 else "",
+                ]
+            )
+    if not counted:
+        header.pop(6)
+        rows = [row[:6] + row[7:] for row in rows]
+    widths = [max(len(printable(row[c])) for row in [header, *rows]) for c in range(len(header))]
+    for row in [header, *rows]:
+        cells = [printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True)]
+        typer.echo("  " + "  ".join(cells).rstrip())
+    for note in preset.notes:
+        typer.echo(f"  note: {printable(note)}")
+    if wanted and counted is None:
+        typer.echo("  note: parameters could not be counted (is TensorFlow installed?)")
+    for error in dict.fromkeys(a["error"] for a in counted or [] if a.get("error")):
+        typer.echo(f"  note: parameters: {printable(str(error))}")
+
+
+def dataset_name(experiment: Experiment) -> str:
+    """What a dataset is called in tables: its name, else the last part of its path."""
+    dataset = experiment.dataset
+    path = getattr(dataset, "path", None)
+    return dataset.name or (Path(path).name if path else "") or dataset.source
+
+
+def backbone_name(experiment: Experiment) -> str:
+    """`MobileNetV2 0.35`; `(random)` where it starts from no weights."""
+    backbone = experiment.backbone
+    alpha = "" if backbone.alpha == 1.0 else f" {backbone.alpha:g}"
+    return f"{backbone.name}{alpha}" + ("" if experiment.transfers else " (random)")
+
+
+def policy_text(lr: Any) -> str:
+    """`1e-4` for a constant rate, `exponential 1e-2` for others."""
+    from tlui.recipe.sweep import rate
+
+    return rate(lr.initial) if lr.policy == "constant" else f"{lr.policy} {rate(lr.initial)}"
+
+
+def _parents(parents: tuple[str, ...], preset: Preset) -> str:
+    if len(parents) <= 1:
+        return "".join(parents)
+    one = next(point.experiment for point in preset.points if point.name == parents[0])
+    return f"best of {one.origin.experiment if one.origin else parents[0]} ({len(parents)})"
+
+
+def _learning(phases: list[dict[str, Any]], k: int) -> str:
+    if k >= len(phases):
+        return "–"
+    learning, total = phases[k].get("trainable_parameters"), phases[k].get("total_parameters")
+    if not isinstance(learning, int) or not isinstance(total, int):
+        return "–"
+    return f"{learning:,} / {total:,}"
+
+
+def _parameters(experiments: list[Experiment]) -> list[dict[str, Any]] | None:
+    """Parameters of every phase, counted by the trainer in its own process; None where it cannot.
+
+    Equal networks are asked for once. One answer an experiment: `{"phases": [{...}]}` with
+    `trainable_parameters` and `total_parameters`, or `{"error": ...}`.
+    """
+    import json
+    import os
+    import subprocess
+    import sys
+
+    from tlui.recipe.toml import as_document, experiment_to_toml
+
+    questions: dict[str, tuple[str, int]] = {}
+    answers: dict[str, dict[str, Any]] = {}
+    keys = []
+    classes: dict[str, int | None] = {}
+    for experiment in experiments:
+        dataset = experiment.dataset.model_dump_json()
+        if dataset not in classes:
+            classes[dataset] = _classes(experiment)
+        number = classes[dataset]
+        key = _network_key(as_document(experiment), number)
+        keys.append(key)
+        if number is None:
+            answers[key] = {"error": "not counted: how many classes there are is not known"}
+        else:
+            questions.setdefault(key, (experiment_to_toml(experiment), number))
+    asked = {
+        "experiments": [{"toml": text} for text, _ in questions.values()],
+        "classes": [number for _, number in questions.values()],
+    }
+    try:
+        answer = subprocess.run(
+            [sys.executable, "-m", "tlui.trainer.parameters"],
+            input=json.dumps(asked),
+            capture_output=True,
+            text=True,
+            timeout=COUNT_SECONDS,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        )
+        counted = json.loads(answer.stdout)["experiments"]
+        if answer.returncode or len(counted) != len(questions):
+            return None
+    except (OSError, ValueError, KeyError, TypeError, subprocess.SubprocessError):
+        return None
+    answers.update(zip(questions, counted, strict=True))
+    return [answers[key] for key in keys]
+
+
+def _network_key(document: dict[str, Any], classes: int | None) -> str:
+    """What decides the parameter counts of an experiment."""
+    import json
+
+    freezing = [(phase["freeze"], phase["batchnorm"]) for phase in document["phase"]]
+    shape = [document["dataset"]["image_size"], classes, "start_from" in document]
+    return json.dumps([document["backbone"], document["head"], shape, freezing], sort_keys=True)
+
+
+def _classes(experiment: Experiment) -> int | None:
+    """How many classes a dataset has, without reading its images; None where it is not known."""
+    from tlui.recipe.resolve import UNKNOWN_PATH
+
+    dataset = experiment.dataset
+    if dataset.classes is not None:
+        return len(dataset.classes)
+    if dataset.source == "digits":
+        return 10
+    if getattr(dataset, "path", None) in (None, UNKNOWN_PATH):
+        return None
+    try:
+        from tlui.data.table import open_dataset
+
+        return len(open_dataset(dataset).classes)
+    except Exception:
+        # whatever is wrong with the data, `tlui dataset check` says it; here it is only unknown
+        return None
