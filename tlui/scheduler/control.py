@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Literal
 
@@ -15,12 +17,21 @@ from tlui.errors import TluiError
 from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.files import write_text
 from tlui.runs.process import Identity, liveness
-from tlui.runs.status import RESUMABLE, Status, write_status
+from tlui.runs.status import LIVE, RESUMABLE, Status, write_status
 from tlui.scheduler import order
+from tlui.scheduler.backends import placed_on
+from tlui.scheduler.backends.handover import (
+    forget_job,
+    lost,
+    submit_again,
+    submit_children_again,
+    withdraw,
+)
 from tlui.scheduler.claims import Claims
 from tlui.scheduler.order import Move, Wishes
 
 Mode = Literal["stop", "interrupt", "kill"]
+PATIENCE_SECONDS = 5.0
 DROPPED = "dropped from the queue before it started"
 
 
@@ -42,7 +53,7 @@ def stop(home: Home, run: RunDirectory, mode: Mode = "stop") -> str:
     seen = run.observe()
     if seen.state == "queued":
         return drop(home, run)
-    if seen.state not in ("starting", "running", "evaluating", "stale"):
+    if seen.state not in LIVE and seen.state != "stale":
         raise TluiError(f"{_named(run)}: nothing to stop, it is {seen.state}")
     try:
         write_text(run.requests / mode, f"{time.time():.0f}\n", sync=False)
@@ -52,6 +63,7 @@ def stop(home: Home, run: RunDirectory, mode: Mode = "stop") -> str:
                 f"{run.requests}: cannot be written ({error.strerror}); "
                 f"tlui stop --now {run.id} kills it"
             ) from error
+    withdraw(run, mode)
     claim = Claims(home).of_run(run.id)
     trainer = claim.trainer if claim else None
     if trainer is None and seen.status.owner != seen.status.supervisor:
@@ -71,10 +83,12 @@ def resume(home: Home, run: RunDirectory, wishes: Wishes | None = None) -> None:
     Raises:
         TluiError: It is alive, finished or diverged, or the home cannot be written.
     """
-    with Claims(home).holding(run.id) as held:
+    if _resumed_elsewhere(home, run):
+        return
+    with _alone(home, run) as held:
         seen = run.observe()
-        if not held or seen.state in ("starting", "running", "evaluating", "stale"):
-            raise TluiError(f"{_named(run)}: it is {seen.state}, there is nothing to resume")
+        if not held or seen.state in LIVE or seen.state == "stale":
+            raise TluiError(f"{_named(run)}: cannot be resumed while it is {seen.state}")
         if seen.state == "queued":
             raise TluiError(f"{_named(run)}: is queued already (tlui queue shows where)")
         if seen.state not in RESUMABLE:
@@ -83,7 +97,8 @@ def resume(home: Home, run: RunDirectory, wishes: Wishes | None = None) -> None:
                 "diverged": "its loss was no longer finite; lower the learning rate in a new run",
             }.get(seen.state, f"it is {seen.state}")
             raise TluiError(f"{_named(run)}: cannot be resumed: {why}")
-        order.append(home, [run.id], wishes or Wishes())
+        order.append(home, [run.id], replace(wishes or Wishes(), on=placed_on(run)))
+        forget_job(run)
         _write(
             run,
             replace(
@@ -105,10 +120,11 @@ def drop(home: Home, run: RunDirectory) -> str:
     Raises:
         TluiError: It is not queued any more.
     """
-    with Claims(home).holding(run.id) as held:
+    withdraw(run, "stop")
+    with _alone(home, run) as held:
         seen = run.observe()
         if not held or seen.state != "queued":
-            raise TluiError(f"{_named(run)}: is not queued, it is {seen.state}")
+            raise _not_queued(run)
         _write(run, replace(seen.status, state="stopped", reason=DROPPED, ended=time.time()))
         order.remove(home, run.id)
     return DROPPED
@@ -130,6 +146,38 @@ def move(home: Home, run: RunDirectory, how: Move) -> None:
     """Change a queued run's place. Raises TluiError if it is not queued."""
     if not order.move(home, run.id, how):
         raise _not_queued(run)
+
+
+def _resumed_elsewhere(home: Home, run: RunDirectory) -> bool:
+    """Do what a cluster's run needs first; True where that is all it needs."""
+    if placed_on(run) == "local":
+        return False
+    seen = run.observe()
+    if seen.state == "queued":
+        submit_again(run)
+        order.append(home, [run.id], Wishes(on=placed_on(run)))
+        return True
+    if seen.state == "stale" and lost(run):
+        Claims(home).release(run.id)  # its node died, and its cluster knows
+        _write(run, replace(seen.status, state="interrupted", reason=seen.reason))
+    submit_children_again(home, run)
+    return False
+
+
+@contextmanager
+def _alone(home: Home, run: RunDirectory) -> Iterator[bool]:
+    """Hold a run; waits for a supervisor that is just leaving, or somebody's short look."""
+    claims = Claims(home)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (taken := claims.take(run.id)):
+        if run.observe().state in LIVE or time.monotonic() > deadline:
+            break
+        time.sleep(0.02)
+    try:
+        yield taken
+    finally:
+        if taken:
+            claims.release(run.id)
 
 
 def _signal(who: Identity, mode: Mode) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import Any
 
 from tlui.errors import TluiError
@@ -56,8 +57,9 @@ def create_runs(
                 "tags": list(experiment.tags),
             }
             made[point.name] = home.create(experiment_to_toml(experiment), meta)
-        ids = [run.id for run in made.values()]
-        order.append(home, ids, wishes, held=held)
+        for on in dict.fromkeys(point.experiment.run.on for point in preset.points):
+            ids = [made[p.name].id for p in preset.points if p.experiment.run.on == on]
+            order.append(home, ids, replace(wishes, on=on), held=held)
     return list(made.values())
 
 

@@ -214,5 +214,8 @@ def _repair(home: Home, names: list[str]) -> bool:
     for path in dead:
         path.unlink(missing_ok=True)
     if lost:
-        append(home, [run_id for _, run_id in sorted(lost)], Wishes())
+        from tlui.scheduler.backends import placed_on
+
+        for _, run_id in sorted(lost):
+            append(home, [run_id], Wishes(on=placed_on(home.run(run_id))))
     return True

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tlui.runs.directory import Home, RunDirectory
+from tlui.runs.status import LIVE
 from tlui.scheduler import order
 from tlui.scheduler.claims import Claims
 from tlui.scheduler.devices import Device, choose, list_devices
@@ -45,13 +46,16 @@ def places(home: Home, nvml: Any = None, devices: list[Device] | None = None) ->
     for claim in sorted(claims.runs(), key=lambda c: c.run):
         run = home.run(claim.run)
         seen = run.observe()
-        if claim.stale or not seen.status.device:
+        if claim.stale or not (claim.devices or seen.state in LIVE):
             continue
         running.add(run.id)
-        found.append(Place(run, _name(run), seen.state, seen.status.device, seen.reason))
+        state: str = "starting" if seen.state == "queued" else seen.state
+        device = seen.status.device or ", ".join(claim.devices)
+        found.append(Place(run, _name(run), state, device, seen.reason))
     if devices is None:
         devices = list_devices(nvml)
     taken = 0
+    elsewhere: list[int] = []
     for entry in order.entries(home):
         run = home.run(entry.run)
         if entry.run in running or run.observe().state != "queued":
@@ -60,12 +64,20 @@ def places(home: Home, nvml: Any = None, devices: list[Device] | None = None) ->
         state, reason = "queued", ""
         if entry.held:
             state, reason = "held", f"held back (tlui queue release {run.id})"
-        elif (wishes := entry.wishes()).on == "local":
+        elif (wishes := entry.wishes()).on != "local":
+            elsewhere.append(len(found))
+        else:
             parents = readiness(home, run)
             reason = parents.reason
             if parents.ready:
                 reason = choose(wishes, devices_wanted(run), devices, claims).reason
         found.append(Place(run, _name(run), state, "", reason, taken))
+    if elsewhere:
+        from tlui.scheduler.backends.handover import reasons
+
+        said = reasons([found[i].run for i in elsewhere])
+        for i in elsewhere:
+            found[i] = replace(found[i], reason=said[found[i].run.id])
     return found
 
 

@@ -31,7 +31,7 @@ _children: list[subprocess.Popen[bytes]] = []
 
 
 def start(home: Home, trainer: Sequence[str] = (), nvml: Any = None) -> list[str]:
-    """Start every queued run that fits now, in the queue's order.
+    """Start every queued run that fits now, in the queue's order; hand over a cluster's.
 
     Args:
         home: The store.
@@ -42,7 +42,8 @@ def start(home: Home, trainer: Sequence[str] = (), nvml: Any = None) -> list[str
         Ids of the runs this call started.
 
     Raises:
-        TluiError: The store's queue or claims are not usable.
+        TluiError: The store's queue or claims are not usable, or a cluster refused a run; what
+            fits here was started.
     """
     _reap()
     claims = Claims(home)
@@ -50,12 +51,16 @@ def start(home: Home, trainer: Sequence[str] = (), nvml: Any = None) -> list[str
     devices: list[Device] | None = None
     full: set[tuple[order.Wishes, int]] = set()
     started: list[str] = []
+    elsewhere: list[RunDirectory] = []
     for entry in order.entries(home):
         if entry.held:
             continue
         run = home.run(entry.run)
         wishes = entry.wishes()
-        if wishes.on != "local" or (wishes, 1) in full:
+        if wishes.on != "local":
+            elsewhere.append(run)
+            continue
+        if (wishes, 1) in full:
             continue
         if devices is None:
             devices = list_devices(nvml)
@@ -84,6 +89,10 @@ def start(home: Home, trainer: Sequence[str] = (), nvml: Any = None) -> list[str
         )
         if spawn(home, run, orders):
             started.append(run.id)
+    if elsewhere:
+        from tlui.scheduler.backends.handover import hand_over
+
+        hand_over(home, elsewhere)
     return started
 
 

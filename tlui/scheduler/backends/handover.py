@@ -21,8 +21,8 @@ from typing import Any
 from tlui.errors import TluiError
 from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.files import FILE_MODE, make_private, read_json, write_json
-from tlui.runs.status import read_status, write_status
-from tlui.scheduler.backends import backend, dependencies, placed_on
+from tlui.runs.status import ENDED, read_status, write_status
+from tlui.scheduler.backends import backend, dependencies, hints, placed_on
 from tlui.scheduler.backends.base import Hint, Mode
 
 
@@ -65,7 +65,7 @@ def hand_over(home: Home, runs: Sequence[RunDirectory]) -> list[str]:
     with _lock(home):
         by_backend: dict[str, list[RunDirectory]] = {}
         for run in runs:
-            if has_no_job(run):
+            if has_no_job(run) and not _waits_for_others(home, run):
                 by_backend.setdefault(placed_on(run), []).append(run)
         for on, theirs in by_backend.items():
             try:
@@ -93,6 +93,18 @@ def _submit(home: Home, on: str, runs: Sequence[RunDirectory]) -> list[str]:
     return [run.id for run in lacking]
 
 
+def _waits_for_others(home: Home, run: RunDirectory) -> bool:
+    """Whether a run starts from one that has not ended and is not of the same cluster.
+
+    No cluster can wait for such a one; who tends the queue when it has ended submits this one.
+    """
+    on = placed_on(run)
+    return any(
+        placed_on(parent) != on and parent.observe().state not in ENDED
+        for parent in map(home.run, dependencies([run])[run.id])
+    )
+
+
 def withdraw(run: RunDirectory, mode: Mode) -> Hint | None:
     """Tell the cluster to end a run's job; None where it has none, or does not answer.
 
@@ -117,6 +129,31 @@ def lost(run: RunDirectory) -> Hint | None:
 def forget_job(run: RunDirectory) -> None:
     """Let the next `hand_over` submit this run, unless its cluster has a job of it after all."""
     (run.path / "job.json").unlink(missing_ok=True)
+
+
+def submit_children_again(home: Home, run: RunDirectory) -> None:
+    """Let queued runs that start from this one be submitted with it, where their job is gone."""
+    from tlui.scheduler import order
+
+    queued = [home.run(entry.run) for entry in order.entries(home)]
+    theirs = [one for one in queued if run.id in dependencies([one])[one.id]]
+    for one_id, hint in hints(theirs).items():
+        if hint.vanished:
+            forget_job(home.run(one_id))
+
+
+def reasons(runs: Sequence[RunDirectory]) -> dict[str, str]:
+    """Run id -> why a queued run of a cluster waits, in a sentence."""
+    said = hints(runs)
+    found = {}
+    for run in runs:
+        hint = said.get(run.id) or Hint("unknown", "waits")
+        status = read_status(run.status)
+        more = f": {status.reason}" if status and status.reason else ""
+        if hint.vanished and not has_no_job(run):
+            more += f" (tlui resume {run.id} submits it again)"
+        found[run.id] = hint.reason + more
+    return found
 
 
 def submit_again(run: RunDirectory) -> None:
