@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -88,6 +89,29 @@ def decode(data: bytes | Pixels) -> Pixels:
     return np.asarray(_open(data, None))
 
 
+@dataclass(frozen=True)
+class Photo:
+    """What a good image is, as it lies in its file."""
+
+    width: int
+    """Pixels, upright."""
+    height: int
+    format: str
+    """JPEG, PNG …"""
+    mode: str
+    """Pillow's mode before it became RGB: RGB, L, CMYK, P, RGBA …"""
+
+
+def examine(data: bytes) -> Photo:
+    """Decode an image to its last byte and say what it is.
+
+    Raises:
+        BadImage: As `decode`.
+    """
+    image, form, mode = _opened(data, None)
+    return Photo(image.width, image.height, form, mode)
+
+
 def decode_to(data: bytes | Pixels, size: int, method: Resize) -> Pixels:
     """`fit(decode(data), size, method)`, faster for large JPEGs.
 
@@ -156,7 +180,11 @@ def _padded_inner(width: int, height: int, size: int) -> tuple[int, int]:
 
 
 def _open(data: bytes, target: tuple[int, Resize] | None) -> Image.Image:
-    """A loaded, upright RGB image.
+    return _opened(data, target)[0]
+
+
+def _opened(data: bytes, target: tuple[int, Resize] | None) -> tuple[Image.Image, str, str]:
+    """A loaded, upright RGB image; its format, and its mode before.
 
     Raises:
         BadImage: See `decode`.
@@ -183,8 +211,9 @@ def _open(data: bytes, target: tuple[int, Resize] | None) -> Image.Image:
         raise BadImage(_damaged(data, image, error)) from None
     try:
         turn = _turn(image)
+        form, mode = image.format or "?", image.mode
         colours = _rgb(image)
-        return colours if turn is None else colours.transpose(turn)
+        return colours if turn is None else colours.transpose(turn), form, mode
     except BadImage:
         raise
     except Exception as error:

@@ -9,10 +9,7 @@ named at once.
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -21,16 +18,19 @@ import numpy as np
 import PIL
 
 from tlui.data.cache import Lease, NoRoomError, obtain
-from tlui.data.decode import Resize, decode_to, fit
-from tlui.data.items import BadImage, Index, Pixels, Pool, Progress, Taken, capped, digest
+from tlui.data.decode import Resize, decode_to
+from tlui.data.items import Index, Pixels, Pool, Progress, Taken, capped, digest
+from tlui.data.parallel import Streamer, cpus, decode_all
 from tlui.data.splits import listed
 from tlui.data.table import Split, Table
 from tlui.errors import DataError
 from tlui.recipe.sources import SplitName
 
-CHUNK = 32
-"""Items of one task of the thread pool."""
+__all__ = ["Images", "cpus", "image_key", "load", "open_images"]
+
 PIXELS = "images.u8"
+NAMED = 1000
+"""Bad images that one message names."""
 
 
 def load(split: Split, i: int, size: int, method: Resize) -> Pixels:
@@ -133,48 +133,32 @@ def open_images(
         DataError: `bad="fail"` and there are bad images (all named), or a class has no image left.
     """
     chosen = table.splits[split]
-    pool = chosen.pool
-    threads = workers or cpus()
+    filler = _Filler(table, size, method, progress, cache_dir, limit, workers or cpus())
+    held = filler.hold(chosen.pool)
+    skipped = held.skipped(chosen)
     kept_at: Index = np.arange(len(chosen))
-    skipped: list[tuple[str, str]] = []
-    lease: Lease | None = None
-    array: Pixels | None = None
-    note = ""
-    if pool.side == (size, size) and (mapped := pool.array()) is not None:
-        array = mapped
-        key = digest([b"mapped", pool.fingerprint.encode()])
-    else:
-        key = image_key(pool, size, method)
-        lease, note = _entry(table, pool, size, method, key, progress, cache_dir, limit, threads)
-        reasons = _bad(lease, pool, size, method, progress, threads)
-        if lease is not None and lease.meta["stored"]:
-            shape = (len(pool), size, size, 3)
-            array = np.memmap(lease.path / PIXELS, np.uint8, "r", 0, shape).view(np.ndarray)
-        skipped = [
-            (pool.names[int(item)], reasons[int(item)])
-            for item in chosen.items
-            if int(item) in reasons
-        ]
-        if reasons:
-            kept_at = np.flatnonzero(~np.isin(chosen.items, list(reasons)))
-    _judge(table, chosen, kept_at, skipped, bad)
+    if skipped:
+        if bad == "fail":
+            _refuse(table, filler)
+        kept_at = np.flatnonzero(~np.isin(chosen.items, list(held.bad)))
+        _need_all_classes(table, chosen, kept_at, skipped)
     rows = chosen.items[kept_at]
     images = Images(
         split=split,
         size=size,
         labels=chosen.labels[kept_at],
-        names=Taken(pool.names, rows),
+        names=Taken(chosen.pool.names, rows),
         indices=kept_at,
         skipped=skipped,
-        streamed=array is None,
-        key=digest([key.encode(), rows.astype("<i8").tobytes()]),
-        note=note,
-        _array=array,
+        streamed=held.array is None,
+        key=digest([held.key.encode(), rows.astype("<i8").tobytes()]),
+        note=held.note,
+        _array=held.array,
         _rows=rows,
-        _lease=lease,
+        _lease=held.lease,
     )
-    if array is None:
-        images._decode = _Streamer(pool, rows, size, method, threads, images.lost, bad)
+    if held.array is None:
+        images._decode = Streamer(chosen.pool, rows, size, method, filler.threads, images.lost, bad)
     return images
 
 
@@ -184,232 +168,127 @@ def image_key(pool: Pool, size: int, method: Resize) -> str:
     return digest([part.encode() for part in parts])[:40]
 
 
-def cpus() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) or 1
+@dataclass(frozen=True)
+class _Held:
+    """The decoded images of one pool, or what is known of them."""
+
+    key: str
+    array: Pixels | None
+    """uint8 (n, size, size, 3) for every item of the pool; None where they are streamed."""
+    bad: dict[int, str]
+    """Item -> why it cannot be used."""
+    lease: Lease | None = None
+    note: str = ""
+
+    def skipped(self, split: Split) -> list[tuple[str, str]]:
+        """(name, reason) of the bad images of a split."""
+        if not self.bad:
+            return []
+        return [
+            (split.pool.names[int(item)], self.bad[int(item)])
+            for item in split.items
+            if int(item) in self.bad
+        ]
 
 
-def each_item(
-    count: int, work: Callable[[int, int], Any], threads: int, progress: Progress | None
-) -> Iterator[tuple[int, int, Any]]:
-    """`work(start, stop)` for consecutive chunks of items in a thread pool.
+@dataclass(frozen=True)
+class _Filler:
+    """Finds or makes the decoded images of a pool."""
 
-    Yields:
-        (start, stop, result) as they end, in any order; at most a few chunks are held at once.
-    """
-    done = 0
-    chunks = iter(range(0, count, CHUNK))
-    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as executor:
-        running: dict[Future[Any], tuple[int, int]] = {}
-        try:
-            while True:
-                for start in _first(chunks, 2 * threads - len(running)):
-                    stop = min(start + CHUNK, count)
-                    running[executor.submit(work, start, stop)] = (start, stop)
-                if not running:
-                    return
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    start, stop = running.pop(future)
-                    yield start, stop, future.result()
-                    done += stop - start
-                    if progress is not None:
-                        progress(done, count)
-        finally:
-            executor.shutdown(wait=True, cancel_futures=True)
+    table: Table
+    size: int
+    method: Resize
+    progress: Progress | None
+    cache_dir: Path | None
+    limit: int | None
+    threads: int
 
-
-def _first(items: Iterable[int], count: int) -> Iterator[int]:
-    for _, item in zip(range(count), items, strict=False):
-        yield item
-
-
-def _entry(
-    table: Table,
-    pool: Pool,
-    size: int,
-    method: Resize,
-    key: str,
-    progress: Progress | None,
-    cache_dir: Path | None,
-    limit: int | None,
-    threads: int,
-) -> tuple[Lease | None, str]:
-    """The cache entry with the pixels; or, where they do not fit, with the bad images alone."""
-    meta = {
-        "dataset": table.name,
-        "root": table.root,
-        "images": len(pool),
-        "size": size,
-        "resize": method,
-    }
-    bytes_needed = len(pool) * size * size * 3
-
-    def waiting() -> None:
-        if progress is not None:
-            progress(0, len(pool))
-
-    def store(folder: Path) -> dict[str, Any]:
-        reasons = _decode_all(pool, size, method, threads, progress, folder / PIXELS)
-        return {**meta, "stored": True, "bad": reasons}
-
-    def check(folder: Path) -> dict[str, Any]:
-        reasons = _decode_all(pool, size, method, threads, progress, None)
-        return {**meta, "stored": False, "bad": reasons}
-
-    note = "images are decoded anew for every batch"
-    if limit == 0:
-        note += ", as asked"
-    else:
-        try:
-            lease = obtain(
-                "images", key, store, bytes_needed, root=cache_dir, limit=limit, waiting=waiting
-            )
-            return lease, ""
-        except NoRoomError as error:
-            note += f": {error}"
-    if pool.side is not None:
-        return None, note  # arrays: none of them can be bad
-    try:
-        checked = f"{key}-checked"
-        return obtain("images", checked, check, 0, root=cache_dir, waiting=waiting), note
-    except NoRoomError:
-        return None, note
-
-
-def _decode_all(
-    pool: Pool,
-    size: int,
-    method: Resize,
-    threads: int,
-    progress: Progress | None,
-    path: Path | None,
-) -> dict[str, str]:
-    """Decode every item, into a file where `path` is given; returns item -> why it is bad."""
-    bad: dict[str, str] = {}
-    row = size * size * 3
-    # Written with pwrite, not through a map: a full disk is then an error, not a SIGBUS.
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600) if path is not None else None
-    try:
-        if file is not None and len(pool):
-            os.posix_fallocate(file, 0, len(pool) * row)
-
-        def work(start: int, stop: int) -> dict[str, str]:
-            pixels, reasons = _decoded(pool, np.arange(start, stop), size, method)
-            if file is not None:
-                os.pwrite(file, pixels.data, start * row)
-            return {str(start + i): reason for i, reason in reasons.items()}
-
-        for _, _, reasons in each_item(len(pool), work, threads, progress):
-            bad.update(reasons)
-        if file is not None:
-            os.fsync(file)
-    finally:
-        if file is not None:
-            os.close(file)
-    return bad
-
-
-def _decoded(pool: Pool, items: Index, size: int, method: Resize) -> tuple[Pixels, dict[int, str]]:
-    """Items as uint8 (k, size, size, 3), black where bad; and position -> why it is bad."""
-    out = np.zeros((len(items), size, size, 3), np.uint8)
-    bad: dict[int, str] = {}
-    block = pool.read_many(items)
-    for i, item in enumerate(items):
-        try:
-            if block is not None:
-                out[i] = fit(block[i], size, method)
+    def hold(self, pool: Pool) -> _Held:
+        if pool.side == (self.size, self.size) and (mapped := pool.array()) is not None:
+            return _Held(digest([b"mapped", pool.fingerprint.encode()]), mapped, {})
+        key = image_key(pool, self.size, self.method)
+        note = "images are decoded anew for every batch"
+        if self.limit == 0:
+            note += ", as asked"
+        else:
+            size = len(pool) * self.size * self.size * 3
+            try:
+                lease = self._obtain(pool, key, size, PIXELS)
+            except NoRoomError as error:
+                note += f": {error}"
             else:
-                out[i] = decode_to(pool.read(int(item)), size, method)
-        except BadImage as error:
-            bad[i] = error.reason
-    return out, bad
+                shape = (len(pool), self.size, self.size, 3)
+                array = np.memmap(lease.path / PIXELS, np.uint8, "r", 0, shape)
+                return _Held(key, array.view(np.ndarray), _numbered(lease.meta["bad"]), lease)
+        if pool.side is not None:
+            return _Held(key, None, {}, note=note)  # arrays: none of them can be bad
+        try:
+            lease = self._obtain(pool, f"{key}-checked", 0, None)
+            return _Held(key, None, _numbered(lease.meta["bad"]), note=note)
+        except NoRoomError:
+            bad = decode_all(pool, self.size, self.method, self.threads, self.progress, None)
+            return _Held(key, None, _numbered(bad), note=note)
 
+    def _obtain(self, pool: Pool, key: str, size: int, file: str | None) -> Lease:
+        """The entry with the pixels; or, without a file, with the bad images alone."""
 
-def _bad(
-    lease: Lease | None,
-    pool: Pool,
-    size: int,
-    method: Resize,
-    progress: Progress | None,
-    threads: int,
-) -> dict[int, str]:
-    if lease is not None:
-        found: dict[str, str] = lease.meta["bad"]
-    elif pool.side is not None:
-        found = {}
-    else:
-        found = _decode_all(pool, size, method, threads, progress, None)
-    return {int(item): reason for item, reason in found.items()}
+        def build(folder: Path) -> dict[str, Any]:
+            path = folder / file if file is not None else None
+            return {
+                "dataset": self.table.name,
+                "root": self.table.root,
+                "images": len(pool),
+                "size": self.size,
+                "resize": self.method,
+                "what": "" if file is not None else "which images are unreadable",
+                "bad": decode_all(pool, self.size, self.method, self.threads, self.progress, path),
+            }
 
+        def waiting() -> None:
+            if self.progress is not None:
+                self.progress(0, len(pool))
 
-def _judge(
-    table: Table,
-    split: Split,
-    kept: Index,
-    skipped: list[tuple[str, str]],
-    bad: Literal["skip", "fail"],
-) -> None:
-    lines = [f"{name}: {reason}" for name, reason in skipped]
-    if skipped and bad == "fail":
-        raise DataError(
-            f"dataset {table.name}: {len(skipped):,} of {len(split):,} images of {split.name} "
-            f"cannot be used:\n{capped(lines, 1000)}\n"
-            'Repair or remove them, or set dataset.bad_images = "skip".'
+        return obtain(
+            "images",
+            key,
+            build,
+            size,
+            root=self.cache_dir,
+            limit=self.limit if size else None,
+            waiting=waiting,
         )
+
+
+def _numbered(bad: dict[str, str]) -> dict[int, str]:
+    return {int(item): reason for item, reason in bad.items()}
+
+
+def _refuse(table: Table, filler: _Filler) -> None:
+    """Name the bad images of every split at once.
+
+    Raises:
+        DataError: Always.
+    """
+    lines: list[str] = []
+    for split in table.splits.values():
+        skipped = filler.hold(split.pool).skipped(split)
+        lines += [f"{name}: {reason}" for name, reason in skipped]
+    count = f"{len(lines):,} image{'' if len(lines) == 1 else 's'}"
+    raise DataError(
+        f"dataset {table.name}: {count} cannot be used:\n{capped(lines, NAMED)}\n"
+        'Repair or remove them, or set dataset.bad_images = "skip".'
+    )
+
+
+def _need_all_classes(
+    table: Table, split: Split, kept: Index, skipped: list[tuple[str, str]]
+) -> None:
     left = np.bincount(split.labels[kept], minlength=len(table.classes))
     had = np.bincount(split.labels, minlength=len(table.classes))
     empty = [name for name, n, m in zip(table.classes, left, had, strict=True) if m and not n]
     if empty:
+        lines = [f"{name}: {reason}" for name, reason in skipped]
         raise DataError(
             f"dataset {table.name}: no usable image is left in {split.name} for "
             f"{listed(empty)}:\n{capped(lines)}"
         )
-
-
-class _Streamer:
-    """Decodes batches in a thread pool of its own, with the cache's numbers."""
-
-    def __init__(
-        self,
-        pool: Pool,
-        rows: Index,
-        size: int,
-        method: Resize,
-        threads: int,
-        lost: list[tuple[str, str]],
-        bad: Literal["skip", "fail"],
-    ) -> None:
-        self._pool = pool
-        self._rows = rows
-        self._size = size
-        self._method: Resize = method
-        self._threads = threads
-        self._lost = lost
-        self._bad = bad
-        self._lock = threading.Lock()
-        self._executor: ThreadPoolExecutor | None = None
-
-    def __call__(self, wanted: Index) -> Pixels:
-        items = self._rows[wanted]
-        out = np.empty((len(items), self._size, self._size, 3), np.uint8)
-        parts = [p for p in np.array_split(np.arange(len(items)), self._threads) if len(p)]
-        if self._pool.side is not None:
-            parts = [np.arange(len(items))] if len(items) else []  # one ordered read is faster
-        list(self._threads_of().map(lambda part: self._fill(out, part, items), parts))
-        return out
-
-    def _threads_of(self) -> ThreadPoolExecutor:
-        with self._lock:
-            if self._executor is None:
-                self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
-            return self._executor
-
-    def _fill(self, out: Pixels, part: Index, items: Index) -> None:
-        out[part], reasons = _decoded(self._pool, items[part], self._size, self._method)
-        for i, reason in reasons.items():
-            name = self._pool.names[int(items[part[i]])]
-            if self._bad == "fail":
-                raise DataError(f"{name} could be decoded before training but no longer: {reason}")
-            with self._lock:
-                if (name, reason) not in self._lost:
-                    self._lost.append((name, reason))

@@ -1,0 +1,115 @@
+"""`tlui cache ls|rm`: what the image and feature caches hold, and their removal."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tlui.cli.options import JsonOption
+
+KeysArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY|DATASET]...",
+        help="Beginnings of keys, or names of datasets, as `tlui cache ls` shows them.",
+    ),
+]
+AllOption = Annotated[bool, typer.Option("--all", help="Everything that no run is using.")]
+
+
+def list_entries(json: JsonOption = False) -> None:
+    """Show what is cached: size, when it was last used, and from which dataset."""
+    import datetime
+    from json import dumps
+
+    from tlui.data.cache import cache_limit, cache_root, entries
+    from tlui.runs.text import printable, shorten
+
+    root = cache_root()
+    found = entries(root)
+    limit = cache_limit(root) if root.is_dir() else None
+    if json:
+        rows = [
+            {
+                "kind": entry.kind,
+                "key": entry.key,
+                "bytes": entry.bytes,
+                "last_used": datetime.datetime.fromtimestamp(entry.used, datetime.UTC).isoformat(),
+                "in_use": entry.in_use,
+                **{k: v for k, v in entry.meta.items() if isinstance(v, str | int | bool)},
+            }
+            for entry in found
+        ]
+        typer.echo(dumps({"root": str(root), "limit_bytes": limit, "entries": rows}))
+        return
+    if not found:
+        typer.echo(f"{printable(root)}: nothing is cached")
+        return
+    head = ("kind", "key", "size", "last used", "use", "dataset", "what")
+    rows_text: list[tuple[str, ...]] = [head]
+    for entry in reversed(found):
+        meta = entry.meta
+        used = datetime.datetime.fromtimestamp(entry.used).strftime("%Y-%m-%d %H:%M")
+        what = str(meta.get("what") or f"{meta.get('images', 0):,} images at {meta.get('size')} px")
+        rows_text.append(
+            (
+                entry.kind,
+                entry.key[:10],
+                _size(entry.bytes),
+                used,
+                "in use" if entry.in_use else "",
+                shorten(printable(meta.get("dataset", "")), 24),
+                shorten(printable(what), 48),
+            )
+        )
+    widths = [max(len(row[i]) for row in rows_text) for i in range(len(head))]
+    for row in rows_text:
+        typer.echo("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
+    total = sum(entry.bytes for entry in found)
+    allowed = f" of {_size(limit)}" if limit is not None else ""
+    typer.echo(f"\n{_size(total)}{allowed} in {printable(root)}")
+
+
+def remove_entries(keys: KeysArgument = None, everything: AllOption = False) -> None:
+    """Delete cached images and features; they are made again when a run needs them."""
+    import shutil
+
+    from tlui.data.cache import cache_root, entries, remove, sweep
+    from tlui.errors import TluiError
+    from tlui.runs.text import printable
+
+    if bool(keys) == everything:
+        raise TluiError("say which: tlui cache rm KEY|DATASET…, or --all", 2)
+    root = cache_root()
+    found = entries(root)
+    chosen = found if everything else []
+    for wanted in keys or []:
+        hits = [e for e in found if e.key.startswith(wanted) or e.meta.get("dataset") == wanted]
+        if not hits:
+            raise TluiError(f"nothing cached is called {wanted!r}; see tlui cache ls", 2)
+        chosen += [entry for entry in hits if entry not in chosen]
+    freed = sweep(root)
+    kept = []
+    for entry in chosen:
+        if remove(entry):
+            freed += entry.bytes
+        else:
+            kept.append(entry)
+    if everything:
+        shutil.rmtree(root / "index", ignore_errors=True)
+    typer.echo(f"freed {_size(freed)}")
+    for entry in kept:
+        name = printable(entry.meta.get("dataset", ""))
+        typer.echo(f"kept {entry.kind} {entry.key[:10]} ({name}): a run is using it", err=True)
+    if kept:
+        raise typer.Exit(1)
+
+
+def _size(count: int) -> str:
+    value = float(count)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"

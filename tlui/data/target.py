@@ -1,0 +1,95 @@
+"""What a person means by PRESET, FOLDER or NAME: the `[dataset]` tables to open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from tlui.errors import TluiError
+from tlui.recipe.catalogue import DATASETS, unknown
+from tlui.recipe.config import config_path, load_config
+from tlui.recipe.preset import load_preset
+from tlui.recipe.sources import Dataset, DigitsSource
+
+USAGE = 2
+
+
+def datasets_of(target: str, sets: list[str] | None = None) -> list[Dataset]:
+    """The different datasets of a preset file; of a folder or CSV; or of a name.
+
+    Args:
+        target: A preset (`*.toml`), a folder of photos, TFDS or HDF5 files, a CSV, a shortcut of
+            the catalogue, a name from `[datasets]` in the user's config, or `digits`.
+        sets: `--set` overrides; presets only.
+
+    Raises:
+        PresetError: The preset is wrong.
+        TluiError: Nothing of that name.
+    """
+    path = Path(target).expanduser()
+    if path.is_file() and path.suffix == ".toml":
+        found: list[Dataset] = []
+        for point in load_preset(path, sets or ()).points:
+            if point.experiment.dataset not in found:
+                found.append(point.experiment.dataset)
+        return found
+    if sets:
+        raise TluiError(f"--set needs a preset. Received: {target}", USAGE)
+    if path.is_dir():
+        return [_validated({**_guessed(path), "path": str(path.absolute())}, target)]
+    if path.is_file():
+        if path.suffix.lower() == ".csv":
+            return [_validated({"source": "csv", "path": str(path.absolute())}, target)]
+        raise TluiError(f"{target} is neither a preset (.toml), a CSV nor a folder", USAGE)
+    return [_by_name(target)]
+
+
+def place_of(name: str) -> str | None:
+    """Where a named dataset lies, as the user's config says."""
+    return load_config().datasets.get(name)
+
+
+def _by_name(name: str) -> Dataset:
+    if name == "digits":
+        return DigitsSource(source="digits")
+    config = load_config()
+    place = config.datasets.get(name)
+    shortcut = DATASETS.get(name)
+    if place is None and shortcut is None:
+        known = [*DATASETS, *config.datasets, "digits"]
+        raise TluiError(f"no file or folder {name!r}, and {unknown('dataset', name, known)}", USAGE)
+    if place is None:
+        raise TluiError(
+            f"dataset {name}: where it lies is not known. Say so in {config_path()}:\n"
+            f'[datasets]\n{name} = "/path/to/it"',
+            USAGE,
+        )
+    path = Path(place).expanduser()
+    keys = shortcut.dataset if shortcut is not None else _guessed(path)
+    return _validated({**keys, "name": name, "path": str(path)}, name)
+
+
+def _guessed(folder: Path) -> dict[str, Any]:
+    """The source of a folder by the files in it."""
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    if "dataset_info.json" in names:
+        return {"source": "tfds", "dataset": _tfds_name(folder)}
+    if any(name.endswith("train_x.h5") for name in names):
+        return {"source": "hdf5"}
+    return {"source": "folder"}
+
+
+def _tfds_name(folder: Path) -> str:
+    """`food101/2.0.0` is food101."""
+    return folder.absolute().parent.name or folder.name
+
+
+def _validated(document: dict[str, Any], what: str) -> Dataset:
+    try:
+        dataset: Dataset = TypeAdapter(Dataset).validate_python(document)
+    except ValidationError as error:
+        lines = [f"{what}: {'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors()]
+        raise TluiError("\n".join(lines), USAGE) from None
+    return dataset
