@@ -1,0 +1,72 @@
+"""`python -m tlui.trainer RUN_DIR [--resume]`: train one run, in a process of its own.
+
+Speaks before TensorFlow is imported: the state is `running` and requests are heard from the first
+moment. However it ends, status.json says so with a reason and advice, and the exit code tells the
+supervisor: 0 finished, 1 failed, 2 bad usage, 3 diverged, 75 interrupted, 130 stopped. Tracebacks
+go to stderr, which is trainer.log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from tlui.errors import TluiError
+from tlui.runs.directory import RunDirectory
+from tlui.trainer.failure import FAILED, Outcome, explain
+from tlui.trainer.reporter import Reporter
+from tlui.trainer.signals import Requests
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train the run named on the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tlui.trainer", description="Train one run.")
+    parser.add_argument("run", type=Path, metavar="RUN_DIR")
+    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
+    given = parser.parse_args(arguments)
+    run = RunDirectory(given.run.absolute())
+    try:
+        if not run.preset.is_file():
+            raise TluiError(f"{run.path}: not a run directory (it holds no preset.toml)", code=2)
+        reporter = Reporter(run)
+        if run.result.is_file() and reporter.before.state == "finished" and not given.resume:
+            pass
+    except TluiError as error:
+        print(f"tlui: {error}", file=sys.stderr)
+        return error.code
+    except OSError as error:
+        print(f"tlui: {run.path}: {error.strerror}", file=sys.stderr)
+        return FAILED
+    requests = Requests(run.requests)
+    requests.install()
+    outcome = _train(run, reporter, requests)
+    requests.honour()
+    reporter.end(outcome.state, outcome.code, outcome.reason, outcome.advice)
+    return outcome.code
+
+
+def _train(run: RunDirectory, reporter: Reporter, requests: Requests) -> Outcome:
+    try:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+        from tlui.trainer.run import train_run
+
+        return train_run(run, reporter, requests)
+    except BaseException as error:
+        outcome = explain(error)
+        if not outcome.expected:
+            traceback.print_exc()
+        reporter.log(outcome.reason, "error")
+        return outcome
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not sys.exit: TensorFlow's threads take up to a second to be torn down, and nothing is left
+    # to write.
+    os._exit(code)

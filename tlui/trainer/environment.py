@@ -1,0 +1,135 @@
+"""The machine under a run: device, threads, seeds, precision; and env.json that records it.
+
+Everything here happens before the first tensor exists, which is when TensorFlow lets itself be
+configured.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from tlui import __version__
+from tlui.data.parallel import cpus
+from tlui.errors import TluiError
+from tlui.recipe.schema import Experiment
+
+PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "pillow", "scikit-learn", "h5py")
+
+
+@dataclass(frozen=True)
+class Devices:
+    """What a run trains on."""
+
+    label: str
+    """`cpu`, or the GPUs by name."""
+    gpu: bool
+    strategy: Any = None
+    """tf.distribute strategy over several devices; None for one."""
+
+
+def prepare_devices(wanted: int) -> Devices:
+    """Set up `wanted` devices: the visible GPUs with memory growth, or the CPU.
+
+    Without a GPU, several devices are logical ones on the CPU: slower, but the same code path.
+
+    Raises:
+        TluiError: Fewer GPUs are visible than wanted.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    threads = cpus()
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    if gpus:
+        if wanted > len(gpus):
+            raise TluiError(
+                f"train.devices = {wanted}, but {len(gpus)} GPU(s) are visible here; "
+                f"ask for {len(gpus)} or give the run more GPUs"
+            )
+        names = [_gpu_name(gpu) for gpu in gpus[:wanted]]
+        label = names[0] if wanted == 1 else f"{wanted} x {names[0]}"
+        used = [f"GPU:{i}" for i in range(wanted)]
+    else:
+        label, used = "cpu", [f"CPU:{i}" for i in range(wanted)]
+        if wanted > 1:
+            tf.config.set_logical_device_configuration(
+                tf.config.list_physical_devices("CPU")[0],
+                [tf.config.LogicalDeviceConfiguration() for _ in range(wanted)],
+            )
+    strategy = tf.distribute.MirroredStrategy(used) if wanted > 1 else None
+    return Devices(label, bool(gpus), strategy)
+
+
+def _gpu_name(gpu: Any) -> str:
+    details = tf.config.experimental.get_device_details(gpu)
+    return str(details.get("device_name") or "gpu")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, tlui and what its numbers depend on."""
+    found = {"python": platform.python_version(), "tlui": __version__}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def describe(experiment: Experiment, devices: Devices, fingerprint: str) -> dict[str, Any]:
+    """The contents of env.json."""
+    build = tf.sysconfig.get_build_info()
+    return {
+        "version": 1,
+        "versions": versions(),
+        "cuda": {k: build[k] for k in ("cuda_version", "cudnn_version") if k in build},
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "cpus": cpus(),
+        "device": devices.label,
+        "devices": experiment.train.devices,
+        "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "git_commit": git_commit(),
+        "command": [sys.executable, *sys.argv],
+        "folder": str(Path.cwd()),
+        "seed": experiment.train.seed,
+        "dataset_fingerprint": fingerprint,
+        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") != "0",
+    }
+
+
+def git_commit() -> str | None:
+    """The commit checked out where the command was given, or None outside a repository."""
+    try:
+        asked = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return asked.stdout.strip() or None if asked.returncode == 0 else None
+
+
+def peak_memory() -> dict[str, float | None]:
+    """Peak memory of this process in MB, on the host and on the GPUs (None without one)."""
+    import resource
+
+    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    used = [tf.config.experimental.get_memory_info(f"GPU:{i}")["peak"] for i in range(gpus)]
+    return {
+        "peak_memory_mb": round(host, 1),
+        "peak_gpu_memory_mb": round(sum(used) / 2**20, 1) if used else None,
+    }

@@ -1,0 +1,103 @@
+"""What a trained network is worth: predictions of every split, stored, and metrics of them.
+
+Images come in natural order without augmentation. Metrics are computed from what is stored
+(predictions/SPLIT.npz: file, label, probabilities), so anyone can compute others. Inference is
+timed over whole batches after a warm-up and without reading images.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlui.runs.files import make_private
+from tlui.trainer.arrays import write_arrays
+from tlui.trainer.metrics import confusion_counts, from_predictions, per_class
+from tlui.trainer.objective import Objective
+
+
+class EvaluationStoppedError(Exception):
+    """Whoever watches asked for an end in the middle of the evaluation."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What the network says of one split."""
+
+    names: Sequence[str]
+    labels: np.ndarray
+    """int64 (n,)."""
+    probabilities: np.ndarray
+    """float32 (n, classes)."""
+    seconds: float
+    """Inference alone, warmed up."""
+
+    def write(self, path: Path) -> None:
+        """Store as npz without pickles.
+
+        Raises:
+            OSError: The disk is full or gone.
+        """
+        make_private(path.parent)
+        names = [n.encode("utf-8", "backslashreplace").decode() for n in self.names]
+        arrays = {
+            "file": np.array(names, np.str_),
+            "label": self.labels,
+            "probabilities": self.probabilities,
+        }
+        write_arrays(path, arrays)
+
+
+def predict(
+    batches: Any,
+    names: Sequence[str],
+    predictor: Callable[[Any], np.ndarray],
+    objective: Objective,
+    progress: Callable[[int, int], None],
+) -> Predictions:
+    """Predict a split, batch by batch.
+
+    Args:
+        batches: Of (index, x, y, label), in natural order.
+        names: Of the images, in that order.
+        predictor: From x to logits.
+        progress: Called with (done, total) images after every batch; may raise to end it.
+    """
+    logits, labels = [], []
+    seconds, done, warm = 0.0, 0, False
+    for _, x, _, label in batches:
+        if not warm:
+            predictor(x)
+            warm = True
+        began = time.perf_counter()
+        logits.append(predictor(x))
+        seconds += time.perf_counter() - began
+        labels.append(label.numpy())
+        done += len(labels[-1])
+        progress(done, len(names))
+    every = np.concatenate(logits)
+    return Predictions(
+        names,
+        np.concatenate(labels).astype(np.int64),
+        objective.probabilities(every),
+        seconds,
+    )
+
+
+def report(found: Predictions, classes: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
+    """Metrics of a split by name (no prefix), and its part of result.json's `splits`."""
+    metrics = from_predictions(found.labels, found.probabilities)
+    predicted = found.probabilities.argmax(axis=1)
+    part = {
+        "images": len(found.labels),
+        "confusion": confusion_counts(found.labels, predicted, len(classes)).tolist(),
+        "classes": per_class(found.labels, predicted, classes),
+        "inference_seconds": found.seconds,
+        "images_per_second": len(found.labels) / max(found.seconds, 1e-9),
+    }
+    return metrics, part

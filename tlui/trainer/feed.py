@@ -1,0 +1,98 @@
+"""Where a phase's batches come from: photos through the pipeline.
+
+A feed gives an epoch as a course of steps over a learner, and splits to evaluate on. What the
+loop sees of a course is how many steps are done; whether they ran one by one, several in a call
+of the graph, or from tables that lie in memory, is the feed's business.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from tlui.recipe.schema import Augment
+from tlui.trainer.pipeline import ImageSource, batches, steps_in
+from tlui.trainer.step import Learner
+
+Rate = Callable[[int], float]
+"""Learning rate of a step of the epoch, counted from 0."""
+
+
+class Feed(Protocol):
+    """What the loop asks of wherever batches come from."""
+
+    steps: int
+    """Steps of an epoch."""
+    waited: float
+    """Seconds the loop has waited for batches; stays 0 where that is not known."""
+
+    def course(self, learner: Learner, epoch: int, start: int, rate: Rate) -> Iterator[int]:
+        """Train one epoch from step `start`; yields the steps done after every graph call."""
+        ...
+
+    def evaluation(self, split: str) -> Any | None:
+        """Batches (index, x, y, label) of a split in natural order, or None where it is empty."""
+        ...
+
+
+@dataclass
+class ImageFeed:
+    """Photos: decoded, augmented and batched by the pipeline."""
+
+    images: Mapping[str, ImageSource]
+    """By split; `train` always."""
+    batch_size: int
+    evaluation_batch_size: int
+    size: int
+    seed: int
+    classes: int
+    augment: Augment
+    steps_per_execution: int = 1
+    waited: float = 0.0
+    steps: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.steps = steps_in(len(self.images["train"]), self.batch_size)
+
+    def course(self, learner: Learner, epoch: int, start: int, rate: Rate) -> Iterator[int]:
+        dataset = batches(
+            self.images["train"],
+            batch_size=self.batch_size,
+            size=self.size,
+            seed=self.seed,
+            epoch=epoch,
+            start_step=start,
+            augment=self.augment,
+            classes=self.classes,
+        )
+        iterator = iter(dataset)
+        done = start
+        while done < self.steps:
+            count = min(self.steps_per_execution, self.steps - done)
+            if count == 1:
+                began = time.perf_counter()
+                batch = next(iterator)
+                self.waited += time.perf_counter() - began
+                learner.step(batch, rate(done))
+            else:
+                rates = np.array([rate(step) for step in range(done, done + count)], np.float32)
+                learner.steps(iterator, rates)
+            done += count
+            yield done
+
+    def evaluation(self, split: str) -> Any | None:
+        images = self.images.get(split)
+        if images is None or not len(images):
+            return None
+        return batches(
+            images,
+            batch_size=self.evaluation_batch_size,
+            size=self.size,
+            seed=self.seed,
+            epoch=None,
+            classes=self.classes,
+        )

@@ -1,0 +1,264 @@
+"""Phases, epochs and steps: the training loop.
+
+Owns progress, checkpoints of it, and what is reported of it. Which model a phase trains and where
+its batches come from is a `Stage` that is handed in, so that a phase may as well run on cached
+features. Numbers are a function of the experiment alone: a run interrupted anywhere and resumed
+ends, on the CPU, with the weights it would have had.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import keras
+import numpy as np
+
+from tlui.recipe.schema import Experiment, Phase
+from tlui.trainer.checkpoint import Checkpoint, Checkpoints
+from tlui.trainer.feed import Feed
+from tlui.trainer.metrics import confusion_counts, from_confusion
+from tlui.trainer.model.freezing import RegimeReport, batchnorm_mode, set_regime
+from tlui.trainer.model.network import Network
+from tlui.trainer.model.variables import SEED, named_variables
+from tlui.trainer.objective import Objective
+from tlui.trainer.optimizers import make_optimizer
+from tlui.trainer.pace import Pace
+from tlui.trainer.reporter import Reporter
+from tlui.trainer.signals import Requests
+from tlui.trainer.state import TrainingState, rate_at, should_stop_early
+from tlui.trainer.step import Forward, Learner, predictor
+from tlui.trainer.tensorboard import TensorBoard
+from tlui.trainer.watch import Watch
+
+Ending = Literal["done", "stop", "interrupt"]
+
+
+class DivergedError(Exception):
+    """The loss is no longer a finite number."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one phase trains, and on what."""
+
+    forward: Forward
+    """(x of the feed, training) -> logits, traced after the regime is set."""
+    variables: Sequence[keras.Variable]
+    feed: Feed
+
+
+@dataclass
+class Fit:
+    """One run's training, from wherever `state` stands to its end.
+
+    `stage` is called once a phase, with the regime set.
+    """
+
+    experiment: Experiment
+    network: Network
+    objective: Objective
+    stage: Callable[[Phase, RegimeReport], Stage]
+    state: TrainingState
+    reporter: Reporter
+    requests: Requests
+    checkpoints: Checkpoints
+    board: TensorBoard
+    strategy: Any = None
+    scale_loss: bool = False
+    resumed: Checkpoint | None = None
+    """The checkpoint `state` came from; the network has its weights already."""
+
+    def run(self) -> Ending:
+        """Train the phases that are left.
+
+        Returns:
+            `done`, or what was asked for and honoured; the present state is checkpointed.
+
+        Raises:
+            DivergedError: Loss not finite; the last finite checkpoint stays.
+        """
+        phases = self.experiment.phase
+        self._variables = named_variables(self.network)
+        self._learner: Learner | None = None
+        while self.state.phase < len(phases):
+            ending = self._phase(phases[self.state.phase])
+            if ending != "done":
+                return ending
+            self.state.phase += 1
+            self.state.phase_epoch = 0
+        if self._learner is not None:
+            self._save("the end of training")
+        return "done"
+
+    def _phase(self, phase: Phase) -> Ending:
+        state = self.state
+        mode = batchnorm_mode(phase.batchnorm, self.experiment.transfers)
+        regime = set_regime(self.network, phase.freeze, mode)
+        self._announce(phase, regime)
+        stage = self.stage(phase, regime)
+        self._feed, self._steps = stage.feed, stage.feed.steps
+        self._predict = predictor(stage.forward)
+        scope = self.strategy.scope() if self.strategy is not None else _Anywhere()
+        with scope:
+            optimizer = make_optimizer(
+                phase.optimizer, rate_at(phase, state, 0, self._steps), self.scale_loss
+            )
+        learner = Learner(stage.forward, stage.variables, optimizer, self.objective, self.strategy)
+        self._learner = learner
+        if self.resumed is not None:
+            self._restore(learner, self.resumed)
+            self.resumed = None
+        self._watch = Watch(self.reporter, state, learner)
+        while state.phase_epoch < phase.epochs:
+            values = state.phase_values()
+            if should_stop_early(self.experiment.train.early_stopping, values, state.monitor):
+                self.reporter.log(
+                    f"{state.monitor} no longer improves: the phase ends after epoch {state.epoch}"
+                )
+                break
+            ending = self._epoch(phase, learner)
+            if ending != "done":
+                return ending
+        return "done"
+
+    def _announce(self, phase: Phase, regime: RegimeReport) -> None:
+        state = self.state
+        row = {
+            "phase": state.phase,
+            "freeze": phase.freeze,
+            "batchnorm": regime.batchnorm,
+            "trainable_parameters": regime.trainable_parameters,
+            "total_parameters": regime.total_parameters,
+        }
+        del state.phases[state.phase :]
+        state.phases.append(row)
+        first = state.epoch - state.phase_epoch + 1
+        self.reporter.event("phase", **row, epochs=phase.epochs, first_epoch=first)
+
+    def _restore(self, learner: Learner, checkpoint: Checkpoint) -> None:
+        """The optimizer and counts of the epoch under way, where the phase is the same."""
+        arrays = checkpoint.part("optimizer")
+        variables = learner.optimizer.variables
+        if not self.state.phase_epoch and not self.state.step:
+            return  # the checkpoint's optimizer belongs to the phase before
+        for i, variable in enumerate(variables):
+            variable.assign(arrays[f"{i:03}"])
+        if self.state.step:
+            learner.counts.restore(checkpoint.part("counts"))
+
+    def _epoch(self, phase: Phase, learner: Learner) -> Ending:
+        state, steps = self.state, self._steps
+        number, start = state.epoch + 1, state.step
+        if not start:
+            learner.counts.reset()
+        epochs = state.epoch + sum(p.epochs for p in self.experiment.phase[state.phase :])
+        epochs -= state.phase_epoch
+        pace = Pace(self.reporter, state, learner.counts, number, epochs, steps)
+        began = time.perf_counter()
+        before_seconds, before_epoch_seconds = state.seconds, state.epoch_seconds
+        waited = self._feed.waited
+
+        def rate(step: int) -> float:
+            return rate_at(phase, state, step, steps)
+
+        for done in self._feed.course(learner, number, start, rate):
+            state.global_step += done - state.step
+            state.step = done
+            spent = time.perf_counter() - began
+            state.seconds = before_seconds + spent
+            state.epoch_seconds = before_epoch_seconds + spent
+            if not pace.step(rate(done - 1), last=done == steps):
+                raise DivergedError(f"the loss is not finite at step {done} of epoch {number}")
+            if done < steps and (asked := self.requests.poll()):
+                self._save("the request to end")
+                return asked
+        trained = time.perf_counter() - began
+        row: dict[str, Any] = {f"train_{k}": v for k, v in learner.counts.metrics().items()}
+        row |= {f"val_{k}": v for k, v in self._validate().items()}
+        if not all(math.isfinite(row[k]) for k in row if k.endswith("_loss")):
+            raise DivergedError(f"the loss is not finite after epoch {number}")
+        spent = time.perf_counter() - began
+        state.seconds = before_seconds + spent
+        seconds = before_epoch_seconds + spent
+        images = learner.counts.totals()[2]
+        row["lr"] = rate(steps - 1)
+        best = state.finish_epoch(row)
+        facts = {
+            **row,
+            "phase": state.phase,
+            "epoch": number,
+            "epochs": epochs,
+            "global_step": state.global_step,
+            "seconds": round(seconds, 3),
+            "images_per_second": images / (before_epoch_seconds + trained),
+            "best": best,
+        }
+        self.reporter.event("epoch", **facts)
+        pace.epoch(facts, seconds)
+        self._watch.epoch(row, spent=trained, waited=self._feed.waited - waited)
+        self._log_curves(number, row)
+        if best:
+            self.checkpoints.remember_best(self._checkpoint(weights_only=True))
+        asked = self.requests.poll()
+        if asked or self.checkpoints.is_due():
+            self._save(f"epoch {number}")
+        return asked or "done"
+
+    def _validate(self) -> dict[str, float]:
+        """Metrics of the val split; {} where there is none."""
+        dataset = self._feed.evaluation("val")
+        if dataset is None:
+            return {}
+        losses, predicted, labels = [], [], []
+        for _, x, _, label in dataset:
+            logits, own = self._predict(x), label.numpy()
+            losses.append(self.objective.plain_losses(logits, own))
+            predicted.append(self.objective.chosen(logits))
+            labels.append(own)
+        counts = confusion_counts(
+            np.concatenate(labels), np.concatenate(predicted), self.objective.classes
+        )
+        return {"loss": float(np.concatenate(losses).mean()), **from_confusion(counts)}
+
+    def _log_curves(self, number: int, row: dict[str, Any]) -> None:
+        try:
+            self.board.write(number, row)
+        except OSError as error:
+            self.reporter.alert("tensorboard", f"TensorBoard's files cannot be written: {error}")
+
+    def _checkpoint(self, weights_only: bool = False) -> Checkpoint:
+        arrays = {key: np.array(v) for key, v in self._variables.items()}
+        if weights_only:
+            arrays = {k: v for k, v in arrays.items() if not k.endswith(f"/{SEED}")}
+        elif self._learner is not None:
+            for i, variable in enumerate(self._learner.optimizer.variables):
+                arrays[f"optimizer/{i:03}"] = np.array(variable)
+            for key, value in self._learner.counts.arrays().items():
+                arrays[f"counts/{key}"] = value
+        return Checkpoint(arrays, self.state.to_dict())
+
+    def _save(self, occasion: str) -> None:
+        """Checkpoint; a full disk leaves the one before and raises an alert."""
+        try:
+            self.checkpoints.write(self._checkpoint())
+        except OSError as error:
+            self.reporter.alert(
+                "checkpoint",
+                f"no checkpoint at {occasion}: {error.strerror or error}; the last good one is "
+                "kept. Free some space",
+                once=self.state.epoch,
+            )
+
+
+class _Anywhere:
+    """No distribution strategy."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *error: object) -> None:
+        return None

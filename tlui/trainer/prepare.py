@@ -1,0 +1,205 @@
+"""All that one run works with, made ready: devices, data, network, and where training stands."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tlui.data.store import Images, open_images
+from tlui.data.table import Table, open_dataset
+from tlui.errors import TluiError
+from tlui.recipe.schema import Experiment
+from tlui.runs.directory import RunDirectory
+from tlui.runs.files import write_json
+from tlui.trainer.checkpoint import Checkpoint, Checkpoints
+from tlui.trainer.environment import Devices, describe, prepare_devices
+from tlui.trainer.feed import ImageFeed
+from tlui.trainer.model.build import build
+from tlui.trainer.model.network import Network
+from tlui.trainer.model.variables import assign_variables
+from tlui.trainer.model.warm import warm_start
+from tlui.trainer.objective import Objective, objective_for
+from tlui.trainer.reporter import Reporter
+from tlui.trainer.signals import Requests
+from tlui.trainer.state import TrainingState
+
+PROGRESS_SECONDS = 0.25
+
+
+class AskedToEndError(Exception):
+    """A request to end came before training began."""
+
+    def __init__(self, request: str) -> None:
+        super().__init__(request)
+        self.request = request
+
+
+@dataclass
+class Run:
+    """Everything one run works with."""
+
+    directory: RunDirectory
+    experiment: Experiment
+    reporter: Reporter
+    requests: Requests
+    devices: Devices
+    table: Table
+    images: dict[str, Images]
+    network: Network
+    objective: Objective
+    feed: ImageFeed
+    checkpoints: Checkpoints
+    state: TrainingState
+    last: Checkpoint | None
+    """The checkpoint `state` came from; None at a first start."""
+
+
+def prepare(
+    directory: RunDirectory, experiment: Experiment, reporter: Reporter, requests: Requests
+) -> Run:
+    """Set up devices, data and network, with the weights and progress of the last checkpoint.
+
+    Raises:
+        TluiError: The data or the weights cannot be used.
+        AskedToEndError: Asked to end meanwhile.
+    """
+    devices = prepare_devices(experiment.train.devices)
+    reporter.device(devices.label)
+    if not devices.gpu and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1"):
+        reporter.log("no GPU here: training on the CPU")
+    table = open_dataset(experiment.dataset)
+    for note in table.notes:
+        reporter.log(f"data: {note}")
+    write_json(directory.env, describe(experiment, devices, table.fingerprint))
+    write_json(directory.classes, {"version": 1, "classes": table.classes})
+    images = _open_images(experiment, table, reporter, requests)
+    objective = objective_for(experiment.head, table.classes, images["train"].labels)
+
+    checkpoints = Checkpoints(directory.checkpoints)
+    checkpoints.sweep()
+    last, notes = checkpoints.load()
+    for note in notes:
+        reporter.log(note, "warning")
+    network = _network(directory, experiment, table, devices, reporter, last)
+    state = _state(experiment, table, reporter, last)
+    feed = ImageFeed(
+        images,
+        batch_size=experiment.train.batch_size,
+        evaluation_batch_size=experiment.evaluate.batch_size or experiment.train.batch_size,
+        size=experiment.dataset.image_size,
+        seed=experiment.train.seed,
+        classes=len(table.classes),
+        augment=experiment.augment,
+        steps_per_execution=experiment.train.steps_per_execution,
+    )
+    return Run(
+        directory,
+        experiment,
+        reporter,
+        requests,
+        devices,
+        table,
+        images,
+        network,
+        objective,
+        feed,
+        checkpoints,
+        state,
+        last,
+    )
+
+
+def _open_images(
+    experiment: Experiment, table: Table, reporter: Reporter, requests: Requests
+) -> dict[str, Images]:
+    side = experiment.augment.crop_from or experiment.dataset.image_size
+    progress = throttled(reporter, requests, "reading images", AskedToEndError)
+    images: dict[str, Images] = {}
+    for split in table.splits:
+        images[split] = open_images(
+            table,
+            split,
+            side,
+            experiment.dataset.resize,
+            bad=experiment.dataset.bad_images,
+            progress=progress,
+        )
+        skipped = len(images[split].skipped)
+        if skipped:
+            reporter.log(f"{split}: {skipped} images cannot be used and are skipped", "warning")
+    if note := images["train"].note:
+        reporter.log(f"data: {note}")
+    return images
+
+
+def throttled(
+    reporter: Reporter, requests: Requests, what: str, ends: type[Exception]
+) -> Callable[[int, int], None]:
+    """A progress callback that speaks a few times a second and raises when asked to end."""
+    said = 0.0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal said
+        if asked := requests.poll():
+            raise ends(asked)
+        now = time.monotonic()
+        if done == total or now - said >= PROGRESS_SECONDS:
+            said = now
+            reporter.event("progress", what=what, done=done, total=total)
+
+    return progress
+
+
+def _network(
+    directory: RunDirectory,
+    experiment: Experiment,
+    table: Table,
+    devices: Devices,
+    reporter: Reporter,
+    last: Checkpoint | None,
+) -> Network:
+    """The network with the weights training begins from."""
+    runs = directory.path.parent
+    start = experiment.start_from
+    network = build(
+        experiment,
+        len(table.classes),
+        runs=runs,
+        load_weights=last is None and start is None,
+        strategy=devices.strategy,
+    )
+    if last is not None:
+        assign_variables(network, last.network())
+    elif start is not None:
+        if start.run is None:
+            raise TluiError(
+                f'start_from: the run of experiment "{start.experiment}" is not known; '
+                "run the lab as a whole, or name a run with start_from.run"
+            )
+        warm = warm_start(
+            network, RunDirectory(runs / start.run), start.weights, start.head, table.classes
+        )
+        reporter.log(
+            f"starts from the {warm.checkpoint} weights of run {warm.run}; "
+            f"head {warm.head}: {warm.reason}"
+        )
+    return network
+
+
+def _state(
+    experiment: Experiment, table: Table, reporter: Reporter, last: Checkpoint | None
+) -> TrainingState:
+    if last is not None:
+        state = TrainingState.from_dict(last.state)
+        where = f"epoch {state.epoch + 1}" + (f", step {state.step}" if state.step else "")
+        done = state.phase >= len(experiment.phase)
+        reporter.log("trained to its end already" if done else f"resuming at {where}")
+    else:
+        monitor = experiment.train.monitor
+        if monitor.startswith("val_") and "val" not in table.splits:
+            monitor = "train_" + monitor.removeprefix("val_")
+            reporter.log(f"there is no val split: {monitor} picks the best epoch", "warning")
+        state = TrainingState(monitor)
+    return state

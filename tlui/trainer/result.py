@@ -1,0 +1,95 @@
+"""The end of a run: its weights evaluated on every split, and result.json, written last."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tlui.runs.files import write_json
+from tlui.trainer.environment import peak_memory, versions
+from tlui.trainer.evaluate import EvaluationStoppedError, predict, report
+from tlui.trainer.model.network import save_portable
+from tlui.trainer.model.variables import assign_variables
+from tlui.trainer.prepare import Run, throttled
+from tlui.trainer.step import predictor
+
+
+def evaluate_run(run: Run) -> None:
+    """Evaluate the chosen weights on every split and write result.json last.
+
+    Raises:
+        EvaluationStoppedError: Asked to end; what was predicted so far is stored.
+    """
+    experiment, directory = run.experiment, run.directory
+    run.reporter.state("evaluating")
+    which = _choose_weights(run)
+    peak = peak_memory()
+    metrics: dict[str, float] = {}
+    splits: dict[str, Any] = {}
+    batch_size = run.feed.evaluation_batch_size
+    forward = predictor(run.network.logits)
+    for split in experiment.evaluate.splits:
+        batches = run.feed.evaluation(split)
+        if batches is None:
+            continue
+        progress = throttled(
+            run.reporter, run.requests, f"evaluating {split}", EvaluationStoppedError
+        )
+        found = predict(batches, run.images[split].names, forward, run.objective, progress)
+        found.write(directory.predictions / f"{split}.npz")
+        own, part = report(found, run.table.classes)
+        metrics |= {f"{split}_{name}": value for name, value in own.items()}
+        splits[split] = {**part, "batch_size": batch_size, "device": run.devices.label}
+    save_portable(run.network, directory.model)
+    write_json(directory.result, _result(run, which, metrics, splits, peak))
+
+
+def _choose_weights(run: Run) -> str:
+    """Put the weights to evaluate into the network; returns which they are."""
+    if run.experiment.evaluate.weights == "best":
+        best = run.checkpoints.load_best()
+        if best is not None:
+            assign_variables(run.network, best.network())
+            return "best"
+    return "last"
+
+
+def _result(
+    run: Run,
+    which: str,
+    metrics: dict[str, float],
+    splits: dict[str, Any],
+    training_peak: dict[str, float | None],
+) -> dict[str, Any]:
+    state = run.state
+    phases = []
+    for i, row in enumerate(state.phases):
+        epochs = sum(r["phase"] == i for r in state.history)
+        phases.append({**row, "epochs": epochs})
+    timed: dict[str, Any] = splits.get("test") or next(iter(splits.values()), {})
+    last = phases[-1] if phases else {}
+    skipped: list[dict[str, str | None]] = [
+        {"split": split, "name": name, "reason": reason}
+        for split, images in run.images.items()
+        for name, reason in (*images.skipped, *images.lost)
+    ]
+    skipped += [
+        {"split": None, "name": item.name, "reason": item.reason} for item in run.table.skipped
+    ]
+    return {
+        "version": 1,
+        "metrics": metrics,
+        "splits": splits,
+        "best": {**(state.best or {}), "monitor": state.monitor},
+        "evaluated": which,
+        "epochs": state.epoch,
+        "train_seconds": round(state.seconds, 3),
+        "test_inference_seconds": splits.get("test", {}).get("inference_seconds"),
+        "images_per_second": timed.get("images_per_second"),
+        "trainable_parameters": last.get("trainable_parameters"),
+        "total_parameters": last.get("total_parameters"),
+        "phases": phases,
+        **training_peak,
+        "skipped_images": skipped,
+        "device": run.reporter.status.device,
+        "versions": versions(),
+    }

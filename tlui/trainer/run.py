@@ -1,0 +1,101 @@
+"""One run from its preset to its result: prepare, train, evaluate.
+
+Every file written here appears whole, and result.json last of all: a run that has one is complete.
+"""
+
+from __future__ import annotations
+
+import keras
+
+from tlui.recipe.schema import Phase
+from tlui.recipe.toml import load_experiment
+from tlui.runs.directory import RunDirectory
+from tlui.trainer.evaluate import EvaluationStoppedError
+from tlui.trainer.failure import FINISHED, INTERRUPTED, STOPPED, Outcome
+from tlui.trainer.fit import DivergedError, Ending, Fit, Stage
+from tlui.trainer.model.freezing import RegimeReport
+from tlui.trainer.prepare import AskedToEndError, Run, prepare
+from tlui.trainer.reporter import Reporter
+from tlui.trainer.result import evaluate_run
+from tlui.trainer.signals import Requests
+from tlui.trainer.tensorboard import TensorBoard
+
+
+def train_run(directory: RunDirectory, reporter: Reporter, requests: Requests) -> Outcome:
+    """Train, evaluate and store one run, from its last checkpoint where it has one.
+
+    Raises:
+        TluiError: The preset, the data or the weights cannot be used.
+        DivergedError: Loss not finite.
+        OSError: Results cannot be stored.
+    """
+    experiment = load_experiment(directory.preset)
+    try:
+        run = prepare(directory, experiment, reporter, requests)
+        ending = _train(run)
+    except AskedToEndError as asked:
+        return _ended(asked.request, "before training began")
+    if ending == "interrupt":
+        requests.honour()
+        return _ended("interrupt", "in the middle of training")
+    if ending == "stop":
+        requests.honour()
+        reporter.log(f"stopped after {run.state.epoch} epochs; evaluating what there is")
+    try:
+        evaluate_run(run)
+    except EvaluationStoppedError as asked:
+        requests.honour()
+        return _ended(str(asked), "in the middle of evaluation")
+    if ending == "stop":
+        return Outcome("stopped", STOPPED, f"stopped after {run.state.epoch} epochs")
+    return Outcome("finished", FINISHED)
+
+
+def _ended(request: str, when: str) -> Outcome:
+    if request == "stop":
+        return Outcome("stopped", STOPPED, f"stopped {when}")
+    return Outcome("interrupted", INTERRUPTED, f"interrupted {when}", "It can be resumed.")
+
+
+def _train(run: Run) -> Ending:
+    state, experiment = run.state, run.experiment
+    run.reporter.event(
+        "open",
+        version=1,
+        attempt=run.reporter.attempt,
+        epoch=state.epoch,
+        step=state.global_step,
+    )
+    if asked := run.requests.poll():
+        raise AskedToEndError(asked)
+    network = run.network
+
+    def stage(phase: Phase, regime: RegimeReport) -> Stage:
+        return Stage(network.logits, network.trainable_variables, run.feed)
+
+    board = TensorBoard(run.directory.tensorboard, state.epoch)
+    fit = Fit(
+        experiment,
+        network,
+        run.objective,
+        stage,
+        state,
+        run.reporter,
+        run.requests,
+        run.checkpoints,
+        board,
+        strategy=run.devices.strategy,
+        scale_loss=keras.config.dtype_policy().compute_dtype == "float16",
+        resumed=run.last,
+    )
+    try:
+        return fit.run()
+    except DivergedError as error:
+        run.reporter.alert("loss_not_finite", str(error))
+        try:
+            run.checkpoints.flush_best()
+        except OSError as trouble:
+            run.reporter.log(f"the best epoch could not be stored: {trouble}", "warning")
+        raise
+    finally:
+        board.close()
