@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from tlui.runs.directory import RunDirectory
@@ -46,7 +46,7 @@ class Curve:
             return cls()
 
     def dump(self) -> str:
-        return json.dumps(asdict(self), separators=(",", ":"))
+        return json.dumps(vars(self), separators=(",", ":"))
 
     def metrics(self) -> dict[str, float]:
         """`SPLIT_METRIC` numbers of the best epoch (of the last where none is best)."""
@@ -60,7 +60,7 @@ class Curve:
     def update(self, run: RunDirectory, monitor: str) -> bool:
         """Read what was appended since; True if there was anything."""
         try:
-            with open_regular(run.events) as file:
+            with open_regular(f"{run.path}/events.jsonl") as file:
                 file.seek(self.offset)
                 before = self.offset
                 while data := file.read(PORTION):

@@ -111,7 +111,7 @@ def write_json(path: Path, value: Any, sync: bool = True) -> None:
     write_text(path, to_json(value, indent=1) + "\n", sync)
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     """The JSON object in a file, or None where it is absent, unreadable or half there."""
     try:
         value = json.loads(read_regular(path))
@@ -142,8 +142,17 @@ def read_regular(path: str | os.PathLike[str]) -> bytes:
     Raises:
         OSError: It is absent, unreadable or no regular file.
     """
-    with open_regular(path) as file:
-        return file.read()
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(f"{path}: not a regular file")
+        data = os.read(handle, found.st_size + 1)
+        while more := os.read(handle, 1 << 20) if len(data) > found.st_size else b"":
+            data += more  # it grew meanwhile
+        return data
+    finally:
+        os.close(handle)
 
 
 def make_private(folder: Path) -> None:

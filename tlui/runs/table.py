@@ -1,9 +1,9 @@
 """The index's SQL: tables, what goes in, what comes out. Knows nothing of files.
 
-`runs` holds what lists show and sort by, `leaves` one column for every setting, metric and
-measure the store holds (columns are added as names turn up), `docs` the row as JSON, `curves` what
-was folded of the events. Settings are scanned, not joined: 100,000 rows of one column take some
-30 ms, and a filter may name any of them.
+`runs` holds what lists show and sort by; `settings` one column for every setting the store holds,
+`results` one for every metric and measure (columns are added as names turn up); `docs` the row as
+JSON, `curves` what was folded of the events. A filter scans the columns it names: no index could
+serve them all, and a scan of 100,000 rows takes some 50 ms.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ CREATE UNIQUE INDEX runs_id ON runs (id);
 CREATE INDEX runs_created ON runs (created, num);
 CREATE INDEX runs_name ON runs (name);
 CREATE INDEX runs_restless ON runs (said) WHERE said IN {_RESTLESS};
-CREATE TABLE leaves (num INTEGER PRIMARY KEY);
+CREATE TABLE settings (num INTEGER PRIMARY KEY);
+CREATE TABLE results (num INTEGER PRIMARY KEY);
 CREATE TABLE docs (num INTEGER PRIMARY KEY, doc);
 CREATE TABLE curves (num INTEGER PRIMARY KEY, curve);
 CREATE TABLE keys (key PRIMARY KEY, col);
@@ -125,7 +126,7 @@ def store(db: sqlite3.Connection, found: Sequence[Found]) -> int:
     if not found:
         return 0
     prepared = [(one, _leaves(one.summary.row)) for one in found]
-    columns = _columns(db, {key for _, leaves in prepared for key in leaves})
+    columns = _columns(db, {key for _, parts in prepared for part in parts for key in part})
     names = ", ".join(STORED)
     marks = ", ".join("?" * len(STORED))
     update = ", ".join(f"{c} = excluded.{c}" for c in (*STORED, "said", "proven", "stamp"))
@@ -133,17 +134,18 @@ def store(db: sqlite3.Connection, found: Sequence[Found]) -> int:
         f"INSERT INTO runs ({names}, said, proven, stamp) VALUES ({marks}, ?, ?, ?) "
         f"ON CONFLICT (id) DO UPDATE SET {update} RETURNING num"
     )
-    for one, leaves in prepared:
+    for one, parts in prepared:
         row = one.summary.row
         values = [_plain(getattr(row, c)) for c in STORED]
         tail = (one.summary.said, int(one.summary.proven), one.stamp)
         num = db.execute(sql, (*values, *tail)).fetchone()[0]
-        kept = [(columns[key], value) for key, value in leaves.items() if key in columns]
-        listed = "".join(f", {column}" for column, _ in kept)
-        db.execute(
-            f"INSERT OR REPLACE INTO leaves (num{listed}) VALUES (?{', ?' * len(kept)})",
-            (num, *(value for _, value in kept)),
-        )
+        for name, leaves in zip(("settings", "results"), parts, strict=True):
+            kept = [(columns[key], value) for key, value in leaves.items() if key in columns]
+            listed = "".join(f", {column}" for column, _ in kept)
+            db.execute(
+                f"INSERT OR REPLACE INTO {name} (num{listed}) VALUES (?{', ?' * len(kept)})",
+                (num, *(value for _, value in kept)),
+            )
         doc = {name: getattr(row, name) for name in _IN_DOC}
         text = json.dumps(doc, separators=(",", ":"))
         db.execute("INSERT OR REPLACE INTO docs VALUES (?, ?)", (num, text))
@@ -154,21 +156,22 @@ def store(db: sqlite3.Connection, found: Sequence[Found]) -> int:
     return len(found)
 
 
-def _leaves(row: Row) -> dict[str, Any]:
-    found: dict[str, Any] = {_plain(CONFIG + key): _plain(v) for key, v in row.config.items()}
-    found |= row.metrics
-    found |= row.measures
-    return {k: v for k, v in found.items() if v is not None}
+def _leaves(row: Row) -> tuple[dict[str, Any], dict[str, float]]:
+    """Settings and results by their key."""
+    found: dict[str, Any] = {
+        _plain(CONFIG + key): _plain(v) for key, v in row.config.items() if v is not None
+    }
+    return found, row.metrics | row.measures
 
 
 def _plain(value: Any) -> Any:
     """A value as SQLite holds it: booleans as TOML spells them, lists as their elements."""
+    if type(value) is float or value is None or (type(value) is str and value.isascii()):
+        return value
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
         return value if abs(value) < 2**63 else float(value)
-    if value is None or isinstance(value, float):
-        return value
     if isinstance(value, list):
         value = ", ".join(str(v) for v in value)
     elif not isinstance(value, str):
@@ -184,7 +187,8 @@ def _columns(db: sqlite3.Connection, keys: set[str]) -> dict[str, str]:
             db.execute("INSERT OR IGNORE INTO keys VALUES (?, NULL)", (key,))
             continue
         column = f"v{len(known)}"
-        db.execute(f"ALTER TABLE leaves ADD COLUMN {column}")
+        name = "settings" if key.startswith(CONFIG) else "results"
+        db.execute(f"ALTER TABLE {name} ADD COLUMN {column}")
         db.execute("INSERT INTO keys VALUES (?, ?)", (key, column))
         known[key] = column
     return {key: column for key, column in known.items() if column}
@@ -195,7 +199,7 @@ def remove(db: sqlite3.Connection, ids: Iterable[str]) -> None:
     for run_id in ids:
         found = db.execute("DELETE FROM runs WHERE id = ? RETURNING num", (run_id,)).fetchone()
         if found:
-            for name in ("leaves", "docs", "curves"):
+            for name in ("settings", "results", "docs", "curves"):
                 db.execute(f"DELETE FROM {name} WHERE num = ?", found)
 
 
@@ -296,7 +300,8 @@ def fields(db: sqlite3.Connection) -> Fields:
     """The leaves there are and how SQL gets at them."""
     found: dict[str, str] = {}
     for key, column in db.execute("SELECT key, col FROM keys"):
-        found[key] = f"leaves.{column}" if column else _in_json(key)
+        name = "settings" if key.startswith(CONFIG) else "results"
+        found[key] = f"{name}.{column}" if column else _in_json(key)
     return Fields(found)
 
 
@@ -307,7 +312,12 @@ def _in_json(key: str) -> str:
 
 
 def _from(where: Where, order: str = "") -> str:
-    join = " JOIN leaves ON leaves.num = runs.num" if "leaves." in where.condition + order else ""
+    used = where.condition + order
+    join = "".join(
+        f" JOIN {name} ON {name}.num = runs.num"
+        for name in ("settings", "results")
+        if f"{name}." in used
+    )
     sql = f"FROM runs{join} WHERE {where.condition}"
     return f"{sql} ORDER BY {order}" if order else sql
 
