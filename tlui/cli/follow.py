@@ -202,7 +202,7 @@ class Session:
                 one.waits = self._why(one)
             if one.state != before:
                 self.view.changed(one)
-            if one.seen.status.state in ENDED:
+            if one.seen.status.state in ENDED and not self._goes_on(one):
                 one.tail.poll(portions=64)
                 one.over = True
                 self.view.ended(one)
@@ -215,13 +215,25 @@ class Session:
         except (TluiError, OSError) as error:
             self.view.say(f"the queue does not go on: {error}")
 
+    def _goes_on(self, one: Watched) -> bool:
+        """Whether an interrupted run is about to be continued by its cluster's scheduler."""
+        from tlui.scheduler.backends import placed_on
+        from tlui.scheduler.backends.handover import lost
+
+        on_cluster = one.state == "interrupted" and placed_on(one.run) != "local"
+        return on_cluster and not self.stage and lost(one.run) is None
+
     def _why(self, one: Watched) -> str:
         from tlui.scheduler import order
+        from tlui.scheduler.backends import placed_on
+        from tlui.scheduler.backends.handover import reasons
         from tlui.scheduler.parents import readiness
 
         entry = order.find(self.home, one.run.id)
         if entry is not None and entry.held:
             return f"held back (tlui queue release {one.run.id})"
+        if placed_on(one.run) != "local":
+            return reasons([one.run])[one.run.id]
         return readiness(self.home, one.run).reason
 
     def _stuck(self) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tlui.cli.options import AsciiOption, HomeOption, JsonOption
-from tlui.cli.run import DeviceOption, MemoryOption, PerDeviceOption
+from tlui.cli.run import DeviceOption, MemoryOption, OnOption, PerDeviceOption
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,16 +89,18 @@ def add(
     device: DeviceOption = "auto",
     per_device: PerDeviceOption = 1,
     min_free_memory: MemoryOption = 0,
+    on: OnOption = None,
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> int:
     """Queue presets and start what fits: tlui run --detach."""
-    from tlui.cli.run import leave, queue_presets, wishes
+    from tlui.cli.run import leave, placing, queue_presets, wishes
     from tlui.runs.directory import Home
 
     store = Home.at(home)
     wanted = wishes(device, per_device, min_free_memory)
-    return leave(store, queue_presets(store, presets, sets or [], only or [], name, wanted), json)
+    overrides = [*(sets or []), *placing(on)]
+    return leave(store, queue_presets(store, presets, overrides, only or [], name, wanted), json)
 
 
 @queue.command()

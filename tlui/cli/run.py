@@ -32,6 +32,10 @@ MemoryOption = Annotated[
         help="MB of GPU memory that must be free; with it, GPUs other processes use are taken.",
     ),
 ]
+OnOption = Annotated[
+    str | None,
+    typer.Option("--on", help="local, or slurm: jobs of the cluster. Same as --set run.on=…"),
+]
 JsonLinesOption = Annotated[
     bool, typer.Option("--json", help="JSON lines: run, epoch, alert, note, end, done records.")
 ]
@@ -53,6 +57,7 @@ def run(
     device: DeviceOption = "auto",
     per_device: PerDeviceOption = 1,
     min_free_memory: MemoryOption = 0,
+    on: OnOption = None,
     json: JsonLinesOption = False,
     detach: Annotated[
         bool, typer.Option("--detach", help="Queue it, start what fits and return.")
@@ -71,7 +76,12 @@ def run(
 
     store = Home.at(home)
     runs = queue_presets(
-        store, presets, sets or [], only or [], name, wishes(device, per_device, min_free_memory)
+        store,
+        presets,
+        [*(sets or []), *placing(on)],
+        only or [],
+        name,
+        wishes(device, per_device, min_free_memory),
     )
     view = choose_view(json, ascii)
     _announce(store, runs, view, device)
@@ -90,6 +100,11 @@ def wishes(device: str, per_device: int = 1, min_free_memory: int = 0) -> Wishes
     if device not in ("auto", "cpu", "gpu") and not (kind == "gpu" and which):
         raise typer.BadParameter(f"--device is auto, cpu, gpu or gpu:N. Received: {device}")
     return Wishes(device=device, per_device=per_device, min_free_memory=min_free_memory)
+
+
+def placing(on: str | None) -> list[str]:
+    """`--on` as an override of the preset."""
+    return [] if on is None else [f"run.on={on}"]
 
 
 def queue_presets(
@@ -146,11 +161,13 @@ def leave(home: Home, runs: Sequence[RunDirectory], json: bool) -> int:
 
 
 def _announce(home: Home, runs: Sequence[RunDirectory], view: View, device: str) -> None:
+    from tlui.scheduler.backends import placed_on
     from tlui.scheduler.devices import no_gpu_reason
 
     many = f"{len(runs)} runs" if len(runs) > 1 else f"run {runs[0].id}"
     view.say(f"{many} in {home.path}")
-    if device == "auto" and (reason := no_gpu_reason()):
+    here = any(placed_on(run) == "local" for run in runs)
+    if here and device == "auto" and (reason := no_gpu_reason()):
         view.say(f"{reason}: training on the CPU")
 
 

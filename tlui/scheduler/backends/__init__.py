@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cache
 
 from tlui.errors import TluiError
 from tlui.runs.directory import RunDirectory
 from tlui.scheduler.backends.base import Backend, Hint
 
 
+@cache
 def _slurm() -> Backend:
     from tlui.scheduler.backends.slurm import SlurmBackend
 

@@ -17,6 +17,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 MOST_TASKS = 100
 """Runs in one array: their ids must fit into a comment of 1024 bytes."""
+FRESH_SECONDS = 2.0
 SECONDS = 60
 """How long a command of Slurm may take."""
 WAITS = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT"})
@@ -105,10 +107,17 @@ class Batch:
 
 
 class SlurmBackend:
-    """See `Backend`. `command` is the edge at which tests put a Slurm of their own."""
+    """See `Backend`. `command` and `clock` are the edges at which tests put their own.
 
-    def __init__(self, command: Command = command) -> None:
+    `state` asks squeue at most every two seconds, however many ask it.
+    """
+
+    def __init__(
+        self, command: Command = command, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._command = command
+        self._clock = clock
+        self._listed: tuple[float, dict[str, Job]] | None = None
 
     def submit(
         self,
@@ -125,6 +134,7 @@ class SlurmBackend:
                 answer = self._command(
                     ["sbatch", *flags(home, batch, jobs)], script(home, [r.id for r in batch.runs])
                 )
+                self._listed = None
                 number = re.match(r"\d+", answer.out)
                 if answer.code == 0 and number:
                     jobs.update(_record(batch.runs, number[0]))
@@ -138,7 +148,10 @@ class SlurmBackend:
     def state(self, runs: Sequence[RunDirectory]) -> dict[str, Hint]:
         """Run id -> what squeue says; never raises."""
         try:
-            jobs = self._jobs()
+            if self._listed is None or self._clock() - self._listed[0] > FRESH_SECONDS:
+                self._jobs()
+            assert self._listed is not None
+            jobs = self._listed[1]
         except TluiError as error:
             return {run.id: Hint("unknown", f"Slurm does not answer: {error}") for run in runs}
         return {run.id: _hint(run, jobs.get(run.id)) for run in runs}
@@ -162,6 +175,7 @@ class SlurmBackend:
             known = found.get(job.run)
             if known is None or known.hint.vanished:
                 found[job.run] = job
+        self._listed = self._clock(), found
         return found
 
     def _live_jobs(self, home: Home, wanted: Mapping[str, Collection[str]]) -> dict[str, str]:
