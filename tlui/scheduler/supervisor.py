@@ -91,9 +91,9 @@ def main(arguments: Sequence[str]) -> int:
         entry = order.find(home, run.id)
         status = read_status(run.status)
         ours = status is not None and status.state == "queued" and entry and not entry.held
-        _answer(orders.ready, bool(ours))
         if status is None or not ours:
             claims.release(run.id)
+            _answer(orders.ready, False)
             return 0
         final = _train(home, run, status, orders, claims, signals)
     claims.release(run.id)
@@ -152,6 +152,7 @@ def _train(
         for word in REQUESTS:
             (run.requests / word).unlink(missing_ok=True)
         write_status(run.status, starting)
+        _answer(orders.ready, True)
         env = environment(orders.devices, orders.label, os.environ)
         child = Gated(_command(run, orders, status), env, run.log)
         trainer = identify(child.pid)

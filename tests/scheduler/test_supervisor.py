@@ -1,0 +1,275 @@
+"""Supervisors with real processes: how runs end, who carries on, what survives a kill."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from scheduler.bench import Bench, kill, wait_for
+from scheduler.test_claims import forge
+
+from tlui.errors import TluiError
+from tlui.runs.process import liveness
+from tlui.runs.status import read_status
+from tlui.scheduler import control, order
+from tlui.scheduler.claims import Claims
+from tlui.scheduler.order import Wishes
+from tlui.scheduler.queue import places
+
+
+class TestEnds:
+    @pytest.mark.parametrize(
+        ("name", "state", "reason"),
+        [
+            ("finish", "finished", ""),
+            ("fail", "failed", "ValueError: the stand-in was told to fail"),
+            ("diverge", "diverged", "loss is not finite"),
+            ("crash", "failed", "the trainer crashed (SIGSEGV)"),
+            ("die", "interrupted", "the trainer was killed by SIGKILL"),
+            ("mute", "failed", "the trainer ended without saying how"),
+        ],
+    )
+    def test_state_and_reason(self, bench: Bench, name: str, state: str, reason: str) -> None:
+        run = bench.add(name)
+        assert bench.start() == [run.id]
+        bench.quiet()
+        status = read_status(run.status)
+        assert status is not None and (status.state, status.attempt) == (state, 1)
+        assert reason in status.reason
+        assert status.ended is not None
+
+    def test_a_trainer_that_cannot_be_started_says_so(self, bench: Bench) -> None:
+        bench.trainer = ("/no/such/python",)
+        run = bench.add("finish")
+        bench.start()
+        bench.quiet()
+        seen = run.observe()
+        assert seen.state == "failed" and "/no/such/python: cannot be started" in seen.reason
+
+    def test_out_of_memory_is_told_from_a_kill(self, bench: Bench) -> None:
+        from tlui.scheduler.ending import judge
+
+        run = bench.add("die")
+        state, reason, advice = judge(run, -signal.SIGKILL, out_of_memory=True, asked="")
+        assert state == "failed" and "out of memory" in reason and "batch_size" in advice
+
+
+class TestQueueGoesOn:
+    def test_runs_start_one_after_another_in_order(self, bench: Bench) -> None:
+        runs = [bench.add(f"finish-{i}") for i in range(4)]
+        bench.start()
+        bench.ended(*runs)
+        assert bench.starts() == [run.id for run in runs]
+
+    def test_the_order_is_that_of_the_queue(self, bench: Bench) -> None:
+        first, second, third = (bench.add(n) for n in ("wait", "finish-2", "finish-3"))
+        bench.start()
+        control.move(bench.home, third, "top")
+        bench.go()
+        bench.ended(first, second, third)
+        assert bench.starts() == [first.id, third.id, second.id]
+
+    def test_a_held_run_waits_and_says_why(self, bench: Bench) -> None:
+        held, free = bench.add("finish-1"), bench.add("finish-2")
+        control.hold(bench.home, held)
+        bench.start()
+        bench.ended(free)
+        bench.quiet()
+        [place] = places(bench.home)
+        assert (place.state, place.run.id) == ("held", held.id) and "release" in place.reason
+        control.release(bench.home, held)
+        bench.start()
+        bench.ended(held)
+
+    def test_sharing_a_device(self, bench: Bench) -> None:
+        runs = [bench.add(f"wait-{i}", Wishes(per_device=2)) for i in range(3)]
+        assert bench.start() == [runs[0].id, runs[1].id]
+        reasons = [place.reason for place in places(bench.home) if place.state == "queued"]
+        assert len(reasons) == 1 and "waits for the CPU" in reasons[0]
+        bench.go()
+        bench.ended(*runs)
+
+    def test_a_failed_parent_fails_its_children_and_nobody_else(self, bench: Bench) -> None:
+        parent = bench.add("fail")
+        child = bench.add("finish-child", parents=[parent.id])
+        grandchild = bench.add("finish-grandchild", parents=[child.id])
+        other = bench.add("finish-other")
+        bench.start()
+        bench.ended(parent, child, grandchild, other)
+        bench.quiet()
+        assert bench.state(child) == bench.state(grandchild) == "failed"
+        assert f"fail ({parent.id}) failed: ValueError" in child.observe().reason
+        assert "finish-child" in grandchild.observe().reason
+        assert bench.state(other) == "finished"
+        assert bench.starts() == [parent.id, other.id]
+
+    def test_an_interrupted_parent_is_waited_for(self, bench: Bench) -> None:
+        parent = bench.add("wait")
+        child = bench.add("finish", parents=[parent.id])
+        bench.start()
+        bench.running(parent)
+        control.stop(bench.home, parent, "interrupt")
+        bench.until(parent, "interrupted")
+        bench.quiet()
+        [place] = places(bench.home)
+        assert f"tlui resume {parent.id}" in place.reason
+        bench.go()
+        control.resume(bench.home, parent)
+        bench.start()
+        bench.ended(parent, child)
+        assert bench.state(child) == "finished"
+
+
+class TestRequests:
+    def test_stop_evaluates_what_is_there(self, bench: Bench) -> None:
+        run = bench.add("wait")
+        bench.start()
+        bench.running(run)
+        control.stop(bench.home, run)
+        bench.until(run, "stopped")
+        assert run.read_result() is not None
+
+    def test_kill_ends_the_deaf(self, bench: Bench) -> None:
+        run = bench.add("deaf")
+        bench.start()
+        bench.running(run)
+        control.stop(bench.home, run)
+        _, trainer = bench.holders(run)
+        assert bench.state(run) == "running"
+        control.stop(bench.home, run, "kill")
+        bench.quiet()
+        assert read_status(run.status).state == "interrupted"  # type: ignore[union-attr]
+        assert run.observe().reason == "killed on request"
+        assert start_time(trainer) is None
+
+    def test_signals_to_the_supervisor_reach_the_trainer(self, bench: Bench) -> None:
+        run, waiting = bench.add("wait"), bench.add("finish")
+        bench.start()
+        bench.running(run)
+        supervisor, _ = bench.holders(run)
+        os.kill(supervisor, signal.SIGHUP)
+        os.kill(supervisor, signal.SIGTERM)
+        bench.until(run, "interrupted")
+        bench.quiet()
+        assert bench.state(waiting) == "queued", "a host that shuts down starts nothing new"
+
+    def test_dropping_and_resuming(self, bench: Bench) -> None:
+        run = bench.add("finish")
+        control.stop(bench.home, run)
+        assert bench.state(run) == "stopped" and not order.entries(bench.home)
+        with pytest.raises(TluiError, match="nothing to stop, it is stopped"):
+            control.stop(bench.home, run)
+        control.resume(bench.home, run)
+        with pytest.raises(TluiError, match="is queued already"):
+            control.resume(bench.home, run)
+        bench.start()
+        bench.ended(run)
+        with pytest.raises(TluiError, match="it has finished"):
+            control.resume(bench.home, run)
+
+    def test_a_live_run_is_not_resumed(self, bench: Bench) -> None:
+        run = bench.add("wait")
+        bench.start()
+        bench.running(run)
+        with pytest.raises(TluiError, match="while it is running"):
+            control.resume(bench.home, run)
+        bench.go()
+        bench.ended(run)
+
+    def test_resuming_counts_attempts(self, bench: Bench) -> None:
+        run = bench.add("die")
+        for attempt in (1, 2):
+            bench.start()
+            bench.quiet()
+            status = read_status(run.status)
+            assert status is not None and status.attempt == attempt
+            control.resume(bench.home, run)
+
+
+class TestKilled:
+    def test_a_trainer_outlives_its_supervisor_and_is_adopted(self, bench: Bench) -> None:
+        run, second = bench.add("wait"), bench.add("finish")
+        bench.start()
+        bench.running(run)
+        supervisor, trainer = bench.holders(run)
+        kill(supervisor)
+        beat = run.observe().status.heartbeat
+        bench.start()
+        adopter, same = bench.holders(run)
+        assert same == trainer and adopter != supervisor
+        assert run.observe().status.heartbeat >= beat and bench.state(run) == "running"
+        bench.go()
+        bench.ended(run, second)
+        assert [bench.state(run), bench.state(second)] == ["finished", "finished"]
+        assert bench.starts() == [run.id, second.id]
+
+    def test_an_orphan_that_ended_alone_frees_its_device(self, bench: Bench) -> None:
+        run, second = bench.add("wait"), bench.add("finish")
+        bench.start()
+        bench.running(run)
+        supervisor, _ = bench.holders(run)
+        kill(supervisor)
+        bench.go()
+        bench.until(run, "finished")
+        wait_for(lambda: bench.start() or bench.state(second) == "finished", "the queue goes on")
+        bench.ended(second)
+
+    def test_both_killed(self, bench: Bench) -> None:
+        run = bench.add("wait")
+        bench.start()
+        bench.running(run)
+        for pid in bench.holders(run):
+            kill(pid)
+        bench.until(run, "interrupted")
+        bench.start()
+        status = read_status(run.status)
+        assert status is not None and status.state == "interrupted" and "resume" in status.advice
+        assert not Claims(bench.home).all()
+
+    def test_a_run_killed_before_its_trainer_was_let_go_stays_queued(self, bench: Bench) -> None:
+        from dataclasses import replace
+
+        from tlui.runs.process import identify
+        from tlui.runs.status import write_status
+
+        run = bench.add("finish")
+        ended = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        who = identify(ended.pid)
+        status = read_status(run.status)
+        assert status is not None
+        write_status(
+            run.status, replace(status, state="starting", owner=who, supervisor=who, attempt=1)
+        )
+        forge(bench.home, f"run-{run.id}", run.id, who)
+        ended.communicate(b"\n")
+        assert liveness(who) == "dead"
+        bench.start()
+        bench.ended(run)
+        assert bench.state(run) == "finished" and bench.starts() == [run.id]
+
+    def test_a_running_status_of_a_dead_process_is_settled(self, bench: Bench) -> None:
+        run = bench.add("wait")
+        bench.start()
+        bench.running(run)
+        _, trainer = bench.holders(run)
+        kill(trainer)
+        bench.quiet()
+        status = read_status(run.status)
+        assert status is not None and status.state == "interrupted" and "SIGKILL" in status.reason
+
+
+def test_the_supervisor_is_small(bench: Bench) -> None:
+    run = bench.add("wait")
+    bench.start()
+    bench.running(run)
+    supervisor, trainer = bench.holders(run)
+    with open(f"/proc/{supervisor}/status") as file:
+        rss = next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
+    print(f"\nsupervisor: {rss / 1024:.1f} MB resident")
+    assert rss < 20 * 1024
+    assert os.getsid(supervisor) == supervisor and os.getsid(trainer) == trainer
+    bench.go()
+    bench.ended(run)
