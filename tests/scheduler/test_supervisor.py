@@ -12,7 +12,7 @@ from scheduler.bench import Bench, kill, wait_for
 from scheduler.test_claims import forge
 
 from tlui.errors import TluiError
-from tlui.runs.process import liveness
+from tlui.runs.process import liveness, start_time
 from tlui.runs.status import read_status
 from tlui.scheduler import control, order
 from tlui.scheduler.claims import Claims
