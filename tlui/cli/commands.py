@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from tlui.cli import cache, dataset, preset, queue, resume, run, stop, watch, weights
 from tlui.cli.options import AsciiOption, HomeOption
 
 app = typer.Typer(
@@ -31,3 +32,30 @@ def start(
 
         typer.echo(f"tlui {tlui.__version__}")
         raise typer.Exit
+
+
+app.command("run")(run.run)
+app.command("watch")(watch.watch)
+app.command("stop")(stop.stop)
+app.command("resume")(resume.resume)
+app.add_typer(queue.queue, name="queue")
+app.add_typer(preset.app, name="preset")
+
+
+def _group(name: str, help: str) -> typer.Typer:
+    group = typer.Typer(help=help, no_args_is_help=True, rich_markup_mode=None)
+    app.add_typer(group, name=name)
+    return group
+
+
+_datasets = _group("dataset", "Datasets: check one, list the known ones.")
+_datasets.command("check")(dataset.check)
+_datasets.command("list")(dataset.list_datasets)
+
+_weights = _group("weights", "ImageNet weights: which are at hand, fetch some.")
+_weights.command("list")(weights.list_weights)
+_weights.command("pull")(weights.pull)
+
+_cache = _group("cache", "Decoded images and features kept between runs.")
+_cache.command("ls")(cache.list_entries)
+_cache.command("rm")(cache.remove_entries)
