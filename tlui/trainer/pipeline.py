@@ -22,6 +22,10 @@ class ImageSource(Protocol):
     """What is read of `tlui.data`'s Images."""
 
     @property
+    def size(self) -> int:
+        """Side of the images, in pixels."""
+
+    @property
     def labels(self) -> np.ndarray:
         """int64 (n,)."""
 
@@ -69,6 +73,12 @@ def batches(
     Raises:
         TluiError: The images are smaller than `size`.
     """
+    if images.size < size:
+        raise TluiError(
+            f"the images have {images.size} px, the network takes {size} px; augment.crop_from "
+            "must not be smaller than dataset.image_size",
+            code=2,
+        )
     count = len(images)
     steps = steps_in(count, batch_size)
     positions = np.arange(count) if epoch is None else change.order(seed, epoch, count)
@@ -123,10 +133,7 @@ class _Gather:
             # batch size, and all but the first are in the batch already.
             indices = np.concatenate([self.positions[start - 1 : start or None][-1:], indices])
         pixels = self.images.batch(indices)
-        side = pixels.shape[1]
-        if side < self.size:
-            raise TluiError(f"images of {side} px cannot be cropped to {self.size} px")
-        if self.augment is None and side != self.size:
+        if self.augment is None and pixels.shape[1] != self.size:
             pixels = np.ascontiguousarray(change.centre_crop(pixels, self.size))
         return indices.astype(np.int64), pixels, self.labels[indices]
 

@@ -33,9 +33,7 @@ def spec_of(name: str) -> BackboneSpec:
     return BACKBONES[name]
 
 
-def build_backbone(
-    backbone: Backbone, size: int, weights: str | None = None, name: str | None = "backbone"
-) -> keras.Model:
+def build_backbone(backbone: Backbone, size: int, weights: str | None = None) -> keras.Model:
     """The backbone without its top: (n, size, size, 3) scaled images to a feature map.
 
     Args:
@@ -54,14 +52,12 @@ def build_backbone(
             code=2,
         )
     if spec.module == "tlui":
-        return OWN[backbone.name](size, name)
+        return OWN[backbone.name](size)
     arguments: dict[str, Any] = {
         "include_top": False,
         "weights": weights,
         "input_shape": (size, size, 3),
     }
-    if name is not None:
-        arguments["name"] = name
     if spec.alphas:
         arguments["alpha"] = backbone.alpha
     return getattr(keras.applications, backbone.name)(**arguments)
@@ -88,7 +84,7 @@ def scaling_layers(kind: Scaling) -> list[Callable[[Any], Any]]:
     return []
 
 
-def small_conv_net(size: int, name: str | None) -> keras.Model:
+def small_conv_net(size: int) -> keras.Model:
     """Six 3x3 convolutions with BatchNorm, 32 to 128 filters: learns 32 px digits in seconds."""
     image = keras.Input((size, size, 3))
     x = layers.Rescaling(1 / 127.5, -1.0, name="rescaling")(image)
@@ -96,12 +92,12 @@ def small_conv_net(size: int, name: str | None) -> keras.Model:
         for conv in (1, 2):
             stem = f"block{block}_conv{conv}"
             x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=stem)(x)
-            x = layers.BatchNormalization(name=f"{stem}_bn")(x)
+            x = layers.BatchNormalization(momentum=0.9, name=f"{stem}_bn")(x)
             x = layers.ReLU(name=f"{stem}_relu")(x)
         if block < 3:
             x = layers.MaxPooling2D(name=f"block{block}_pool")(x)
-    return keras.Model(image, x, name=name)
+    return keras.Model(image, x, name="small_conv_net")
 
 
-OWN: dict[str, Callable[[int, str | None], keras.Model]] = {"SmallConvNet": small_conv_net}
+OWN: dict[str, Callable[[int], keras.Model]] = {"SmallConvNet": small_conv_net}
 """Backbones that keras.applications does not have."""

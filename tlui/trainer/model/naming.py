@@ -14,11 +14,16 @@ from collections.abc import Iterator, Sequence
 import keras
 
 
-def _snake(name: str) -> str:
+def snake(name: str) -> str:
     """`Conv2D` -> `conv2d`, as Keras names its layers."""
     name = re.sub(r"\W+", "", name)
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def is_counted(layer: keras.layers.Layer) -> bool:
+    """Whether its name is Keras's own, by class and count, rather than given."""
+    return bool(re.fullmatch(rf"{re.escape(snake(type(layer).__name__))}(_\d+)?", layer.name))
 
 
 def fresh_names(layers: Sequence[keras.layers.Layer]) -> list[str]:
@@ -26,8 +31,8 @@ def fresh_names(layers: Sequence[keras.layers.Layer]) -> list[str]:
     seen: Counter[str] = Counter()
     names = []
     for layer in layers:
-        stem = _snake(type(layer).__name__)
-        if re.fullmatch(rf"{re.escape(stem)}(_\d+)?", layer.name):
+        if is_counted(layer):
+            stem = snake(type(layer).__name__)
             names.append(stem if not seen[stem] else f"{stem}_{seen[stem]}")
             seen[stem] += 1
         else:
@@ -41,6 +46,6 @@ def layer_variables(layer: keras.layers.Layer, prefix: str) -> Iterator[tuple[st
     inside = {id(v) for sub in inner for v in sub.variables}
     for variable in layer.variables:
         if id(variable) not in inside:
-            yield f"{prefix}/{_snake(variable.name)}", variable
+            yield f"{prefix}/{snake(variable.name)}", variable
     for sub, name in zip(inner, fresh_names(inner), strict=True):
         yield from layer_variables(sub, f"{prefix}/{name}")

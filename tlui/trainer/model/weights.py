@@ -7,7 +7,6 @@ Rescaling layer, which Keras adds for ImageNet only, is folded into the Normaliz
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -16,14 +15,12 @@ import keras
 import numpy as np
 
 from tlui.errors import TluiError
+from tlui.recipe.backbones import weights_file, weights_folder
 from tlui.recipe.schema import Backbone
 from tlui.trainer.model import h5
 from tlui.trainer.model.backbones import IMAGENET_STD, build_backbone, spec_of
-from tlui.trainer.model.naming import _snake, fresh_names, layer_variables
+from tlui.trainer.model.naming import fresh_names, is_counted, layer_variables, snake
 from tlui.trainer.model.variables import mismatches, read_checkpoint, settle, shorten
-
-BUILT_AT_OWN_SIZE = ("nasnet",)
-"""Modules whose builder takes ImageNet weights at one input size only."""
 
 
 def backbone_with_weights(backbone: Backbone, size: int, runs: Path | None) -> keras.Model:
@@ -49,18 +46,16 @@ def backbone_with_weights(backbone: Backbone, size: int, runs: Path | None) -> k
 
 
 def _imagenet(backbone: Backbone, size: int) -> keras.Model:
-    spec = spec_of(backbone.name)
-    if spec.module != "efficientnet" and spec.module not in BUILT_AT_OWN_SIZE:
-        return build_imagenet(backbone, size)
+    filled = build_imagenet(backbone, size)
+    if spec_of(backbone.name).module != "efficientnet":
+        return filled
     model = build_backbone(backbone, size)
-    trained_at = spec.size if spec.module in BUILT_AT_OWN_SIZE else size
-    model.set_weights(build_imagenet(backbone, trained_at, name=None).get_weights())
+    model.set_weights(filled.get_weights())
     fold_rescaling(model)
-    settle(model)
     return model
 
 
-def build_imagenet(backbone: Backbone, size: int, name: str | None = "backbone") -> keras.Model:
+def build_imagenet(backbone: Backbone, size: int) -> keras.Model:
     """What keras.applications builds with `weights="imagenet"`, downloading if it must.
 
     Raises:
@@ -68,35 +63,30 @@ def build_imagenet(backbone: Backbone, size: int, name: str | None = "backbone")
             command that fetches it.
     """
     try:
-        return build_backbone(backbone, size, "imagenet", name)
+        return build_backbone(backbone, size, "imagenet")
     except TluiError:
         raise
-    except Exception as error:
+    except Exception as error:  # Keras raises bare Exception where a download fails
         raise TluiError(_not_there(backbone, size, str(error))) from error
 
 
 def _not_there(backbone: Backbone, size: int, reason: str) -> str:
-    folder = cache_folder()
-    url = next(iter(re.findall(r"https?://\S+?\.h5", reason)), None)
-    alpha = f" --alpha {backbone.alpha:g}" if spec_of(backbone.name).alphas else ""
-    pull = f"tlui weights pull {backbone.name}{alpha} --image-size {size}"
-    if url is None:
-        return f"{backbone.name}: its ImageNet weights cannot be used: {reason}"
-    file = url.rsplit("/", 1)[-1]
-    why = reason.split(" -- ")[-1]
+    file = weights_folder() / weights_file(backbone.name, backbone.alpha, size)
+    if file.is_file():
+        return (
+            f"{backbone.name}: its ImageNet weights in {file} cannot be used: {reason}\n"
+            "Delete that file to have it downloaded again"
+        )
+    options = f" --alpha {backbone.alpha:g}" if spec_of(backbone.name).alphas else ""
+    options += f" --image-size {size}" if spec_of(backbone.name).sizes else ""
     return (
         f"{backbone.name}: its ImageNet weights are not in Keras's cache and could not be "
-        f"downloaded ({why}).\n"
-        f"On a machine with network: {pull}\n"
-        f"then copy {file}\n"
-        f"  to {folder / file}\n"
-        f"(it comes from {url}; $KERAS_HOME moves the cache)"
+        f"downloaded ({reason.split(' -- ')[-1]}).\n"
+        f"On a machine with network: tlui weights pull {backbone.name}{options}\n"
+        f"then copy {file.name}\n"
+        f"  to {file}\n"
+        "($KERAS_HOME moves the cache)"
     )
-
-
-def cache_folder() -> Path:
-    """Where Keras keeps weights: `$KERAS_HOME/models` or `~/.keras/models`."""
-    return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models"
 
 
 def fold_rescaling(model: keras.Model) -> None:
@@ -185,19 +175,27 @@ def _misfit(name: str, layer: keras.layers.Layer, values: list[np.ndarray]) -> s
 
 
 def _match_old(model: keras.Model, old: list[h5.OldLayer]) -> Found | list[str]:
-    """By name where the file has all names, else in order: the top's layers come last."""
+    """In order, wherever in the file the backbone starts; else by name.
+
+    Order is what Keras goes by: names given by its counter differ from process to process. Names
+    that were given on purpose must agree.
+    """
     flat = [x for x in model._flatten_layers(include_self=False) if own_weights(x)]
+    for start in range(len(old) - len(flat) + 1):
+        pairs = list(zip(flat, old[start : start + len(flat)], strict=True))
+        if all(_same_place(x, o) for x, o in pairs):
+            return {o.name: (x, o.weights) for x, o in pairs}
     by_name = {layer.name: layer.weights for layer in old}
-    named = [layer.name for layer in flat]
-    if all(name in by_name for name in named):
-        pairs = [(name, layer, by_name[name]) for name, layer in zip(named, flat, strict=True)]
-    elif len(old) >= len(flat):
-        pairs = [(o.name, x, o.weights) for o, x in zip(old, flat, strict=False)]
-    else:
-        missing = [n for n in named if n not in by_name]
-        return [f"{name}: not in the file" for name in missing]
-    problems = [p for name, layer, v in pairs if (p := _misfit(name, layer, v))]
-    return problems or {name: (layer, values) for name, layer, values in pairs}
+    problems = [f"{x.name}: not in the file" for x in flat if x.name not in by_name]
+    named = {x.name: (x, by_name[x.name]) for x in flat if x.name in by_name}
+    problems += [p for name, (x, values) in named.items() if (p := _misfit(name, x, values))]
+    return problems or named
+
+
+def _same_place(layer: keras.layers.Layer, old: h5.OldLayer) -> bool:
+    if not is_counted(layer) and layer.name != old.name:
+        return False
+    return _misfit(layer.name, layer, old.weights) is None
 
 
 def _match_new(model: keras.Model, file: h5py.File) -> Found | list[str]:
@@ -229,7 +227,7 @@ def _new_paths(model: keras.Model, prefix: str) -> list[tuple[str, keras.layers.
     paths: list[tuple[str, keras.layers.Layer]] = []
     seen: dict[str, int] = {}
     for layer in model.layers:
-        stem = _snake(type(layer).__name__)
+        stem = snake(type(layer).__name__)
         count = seen.get(stem, 0)
         seen[stem] = count + 1
         path = f"{prefix}layers/{stem}" + (f"_{count}" if count else "")
@@ -252,14 +250,9 @@ def _of_imagenet(model: keras.Model) -> bool:
     return False
 
 
-def pull(backbone: Backbone, size: int) -> list[str]:
-    """Download into Keras's cache; the names of the files that are there now and were not."""
-    before = cached()
+def pull(backbone: Backbone, size: int) -> tuple[Path, bool]:
+    """Download into Keras's cache; the file, and whether it was there already."""
+    file = weights_folder() / weights_file(backbone.name, backbone.alpha, size)
+    there = file.is_file()
     build_imagenet(backbone, size)
-    return sorted(cached() - before)
-
-
-def cached() -> set[str]:
-    """Names of the files in Keras's cache of weights."""
-    folder = cache_folder()
-    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    return file, there
