@@ -1,0 +1,240 @@
+"""A real one-node Slurm on loopback, its files in a folder of its own, gone after the tests.
+
+Skips with the reason where slurmctld, slurmd or munged are not installed. Two device files stand
+in for GPUs: jobs get CUDA_VISIBLE_DEVICES 0 and 1, and a third waits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tlui.runs.directory import Home, RunDirectory
+from tlui.runs.events import EventReader
+
+NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol")
+SBIN = os.pathsep.join(["/usr/sbin", "/usr/local/sbin", "/sbin"])
+ROOT = Path(__file__).parents[3]
+READY_SECONDS = 40.0
+
+CONFIG = """\
+ClusterName=tlui
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser={user}
+SlurmdUser={user}
+SlurmctldPort={ctld}
+SlurmdPort={slurmd}
+AuthType=auth/munge
+AuthInfo=socket={root}/munge.socket,cred_expire=5
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+JobCompType=jobcomp/filetxt
+JobCompLoc={root}/jobs.txt
+MpiDefault=none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2
+SlurmdParameters=config_overrides
+ReturnToService=2
+MinJobAge=86400
+KillWait=5
+SlurmctldTimeout=300
+SlurmdTimeout=300
+GresTypes=gpu
+StateSaveLocation={root}/state
+SlurmdSpoolDir={root}/spool
+SlurmctldPidFile={root}/slurmctld.pid
+SlurmdPidFile={root}/slurmd.pid
+NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=8000 Gres=gpu:2
+PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+class Cluster:
+    """Slurm's daemons, each in its own session, and what tests ask of them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.config = root / "slurm.conf"
+        self.daemons: dict[str, subprocess.Popen[bytes]] = {}
+        for folder in ("state", "spool"):
+            (root / folder).mkdir()
+        host = socket.gethostname().split(".")[0]
+        (root / "gres.conf").write_text("Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n")
+        ports = free_ports(2)
+        self.config.write_text(
+            CONFIG.format(
+                host=host, user=getpass.getuser(), root=root, ctld=ports[0], slurmd=ports[1]
+            )
+        )
+        key = root / "munge.key"
+        key.write_bytes(os.urandom(128))
+        key.chmod(0o600)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What finds this Slurm; its daemons, jobs and every process of theirs carry it."""
+        path = os.environ["PATH"] + os.pathsep + SBIN
+        return {**os.environ, "SLURM_CONF": str(self.config), "PATH": path}
+
+    def start(self) -> None:
+        """Start what does not run, and wait until the node takes jobs."""
+        root = self.root
+        self._daemon(
+            *("munged", "--foreground", "--force", f"--socket={root}/munge.socket"),
+            *(f"--key-file={root}/munge.key", f"--pid-file={root}/munge.pid"),
+            *(f"--log-file={root}/munge.log", f"--seed-file={root}/munge.seed"),
+        )
+        wait_for((root / "munge.socket").exists, "munged", READY_SECONDS)
+        self._daemon("slurmctld", "-D", "-i")
+        self._daemon("slurmd", "-D")
+        wait_for(self._ready, "an idle node", READY_SECONDS)
+
+    def kill(self, *names: str) -> None:
+        """kill -9 of daemons; their jobs go on."""
+        for name in names:
+            daemon = self.daemons.pop(name)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(daemon.pid, signal.SIGKILL)
+            daemon.wait()
+
+    def forget_jobs(self) -> None:
+        """Lose what slurmctld (which must be dead) saved, as a crash may."""
+        shutil.rmtree(self.root / "state")
+        (self.root / "state").mkdir()
+
+    def end(self) -> None:
+        """Leave no process behind: daemons, and whatever their jobs started."""
+        subprocess.run(["scancel", f"--user={os.geteuid()}"], env=self.env, capture_output=True)
+        self.kill(*self.daemons)
+        mine = f"SLURM_CONF={self.config}".encode()
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if mine in (process / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(process.name), signal.SIGKILL)
+
+    def run(self, *arguments: str) -> str:
+        """What a command of Slurm prints."""
+        return subprocess.run(
+            arguments, env=self.env, check=True, capture_output=True, text=True, timeout=60
+        ).stdout.strip()
+
+    def tlui(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A tlui command, as a person on the login node types it."""
+        return subprocess.run(
+            [sys.executable, "-m", "tlui.cli.main", *arguments],
+            env={**self.env, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def submit(self, home: Home, preset: Path, *arguments: str) -> dict[str, RunDirectory]:
+        """`tlui run --detach --on slurm`; name -> run."""
+        before = {run.id for run in home}
+        done = self.tlui("run", str(preset), "--detach", "--on", "slurm", *arguments)
+        assert done.returncode == 0, done.stderr
+        made = [run for run in home if run.id not in before]
+        return {run.read_meta()["name"]: run for run in made}
+
+    def jobs(self) -> dict[str, tuple[str, str, str]]:
+        """Job -> (state, reason, comment)."""
+        listing = self.run("squeue", "--states=all", "-h", "-r", "--format=%i|%T|%r|%k")
+        rows = (line.split("|", 3) for line in listing.splitlines())
+        return {job: (state, reason, comment) for job, state, reason, comment in rows}
+
+    def until(self, run: RunDirectory, *states: str) -> None:
+        """Wait until a run is in one of these states; fails with its job's words."""
+        end = time.monotonic() + 120
+        while time.monotonic() < end:
+            if run.observe().state in states:
+                return
+            time.sleep(0.1)
+        said = [path.read_text() for path in (run.path / "job.log", run.log) if path.exists()]
+        pytest.fail("\n".join([f"never {states}: {run.observe()}", *said, str(self.jobs())]))
+
+    def wait_for(self, condition: Callable[[], Any], what: str, seconds: float = 90.0) -> Any:
+        """The first true value of a condition, polled; fails the test after a deadline."""
+        return wait_for(condition, what, seconds)
+
+    def epochs(self, run: RunDirectory) -> list[int]:
+        """The epochs events.jsonl tells of, in its order."""
+        events = EventReader(run.events).read_all()
+        return [event["epoch"] for event in events if event["type"] == "epoch"]
+
+    def _daemon(self, *arguments: str) -> None:
+        name = arguments[0]
+        if name in self.daemons and self.daemons[name].poll() is None:
+            return
+        with (self.root / f"{name}.out").open("ab") as log:
+            self.daemons[name] = subprocess.Popen(
+                arguments, env=self.env, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def _ready(self) -> bool:
+        asked = ["sinfo", "--noheader", "--format=%T"]
+        done = subprocess.run(asked, env=self.env, capture_output=True, text=True)
+        return done.stdout.strip() in ("idle", "mixed", "allocated")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports nobody listens on."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = 90.0) -> Any:
+    """The first true value of a condition, polled; fails the test after a deadline."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.1)
+    pytest.fail(f"not within {seconds:.0f} s: {what}")
+
+
+@pytest.fixture(scope="module")
+def slurm_daemons() -> Iterator[Cluster]:
+    """The daemons, for all tests of a module."""
+    path = os.environ["PATH"] + os.pathsep + SBIN
+    if missing := [name for name in NEEDED if shutil.which(name, path=path) is None]:
+        pytest.skip(f"no Slurm here: {', '.join(missing)} not installed (slurm-wlm, munge)")
+    with tempfile.TemporaryDirectory(prefix="tlui-slurm-", ignore_cleanup_errors=True) as root:
+        cluster = Cluster(Path(root))
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.end()
+
+
+@pytest.fixture
+def cluster(slurm_daemons: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """The same, found by this test's own process, and without jobs afterwards."""
+    monkeypatch.setenv("SLURM_CONF", str(slurm_daemons.config))
+    monkeypatch.setenv("PATH", slurm_daemons.env["PATH"])
+    yield slurm_daemons
+    slurm_daemons.start()
+    slurm_daemons.run("scancel", f"--user={os.geteuid()}")
+    wait_for(
+        lambda: not slurm_daemons.run("squeue", "-h", "--states=RUNNING,COMPLETING,PENDING"),
+        "no jobs",
+    )

@@ -1,0 +1,193 @@
+"""Runs on a real Slurm, trained by the real trainer: devices, limits, parents, crashes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tlui.runs.directory import Home, RunDirectory
+from tlui.runs.events import EventReader
+from tlui.runs.status import LIVE
+from tlui.scheduler.backends.handover import noted_job
+
+HEAD = """
+version = 1
+name = "lab"
+[dataset]
+source = "digits"
+image_size = 16
+[backbone]
+name = "SmallConvNet"
+weights = "none"
+[[phase]]
+freeze = "none"
+epochs = {epochs}
+lr = {{ policy = "constant", initial = 1e-3 }}
+[slurm]
+cpus = 1
+mem = "100M"
+{slurm}
+"""
+LAB = """
+[[experiment]]
+name = "first"
+sweep = { "train.seed" = [1, 2, 3] }
+[[experiment]]
+name = "second"
+start_from = { experiment = "first", pick = "best" }
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    """A preset file with so many epochs."""
+
+    def write(epochs: int = 1, slurm: str = "gpus = 0", more: str = "") -> Path:
+        path = tmp_path / "lab.toml"
+        path.write_text(HEAD.format(epochs=epochs, slurm=slurm) + more)
+        return path
+
+    return write
+
+
+def job_of(cluster, run: RunDirectory) -> str:
+    """The newest job whose comment names a run, by its place in an array."""
+    for job, (_, _, comment) in reversed(cluster.jobs().items()):
+        ids = comment.split()[1:]
+        if run.id in ids and int(job.partition("_")[2] or 0) == ids.index(run.id):
+            return job
+    pytest.fail(f"no job names {run.id}: {cluster.jobs()}")
+
+
+def test_a_sweep_is_an_array_on_two_gpus_and_its_child_takes_the_best(
+    cluster, home: Home, write
+) -> None:
+    runs = cluster.submit(home, write(slurm="gpus = 1", more=LAB))
+    points = [run for name, run in runs.items() if name.startswith("first")]
+    child = runs["second"]
+    jobs = {run.id: job_of(cluster, run) for run in runs.values()}
+    assert len({jobs[run.id].partition("_")[0] for run in points}) == 1, "one array"
+    assert "_" not in jobs[child.id]
+    cluster.wait_for(
+        lambda: sum(run.observe().state in LIVE for run in points) == 2, "two runs at once"
+    )
+    waiting = next(run for run in points if run.observe().state == "queued")
+    said = cluster.tlui("queue")
+    assert f"Slurm job {jobs[waiting.id]} waits (Resources)" in said.stdout, said
+    assert f"Slurm job {jobs[child.id]} waits (Dependency)" in said.stdout
+    devices = {run.observe().status.device for run in points if run is not waiting}
+    assert {device.split(" on ")[0] for device in devices} <= {"gpu 0", "gpu 1", "cpu"}
+    for run in [*points, child]:
+        cluster.until(run, "finished", "failed")
+        assert run.observe().state == "finished", run.observe()
+    seen = {run.id: (run.path / "job.log").read_text() for run in points}
+    gpus = [text.partition("gpu ")[2][:1] for text in seen.values()]
+    assert set(gpus) == {"0", "1"}
+    best = max(points, key=lambda run: run.read_result()["best"]["value"])
+    assert f'run = "{best.id}"' in child.preset.read_text()
+    listed = cluster.tlui("ls", "--filter", "status:finished", "--json")
+    assert all(run.id in listed.stdout for run in runs.values())
+
+
+def test_a_time_limit_checkpoints_requeues_and_resumes(cluster, home: Home, write) -> None:
+    (run,) = cluster.submit(home, write(epochs=60)).values()
+    cluster.wait_for(lambda: len(cluster.epochs(run)) >= 2, "two epochs")
+    job = job_of(cluster, run)
+    cluster.run("scancel", "--batch", "--signal=USR1", job)
+    cluster.until(run, "queued")
+    done = max(cluster.epochs(run))
+    assert done < 60
+    assert "time limit" in run.observe().reason
+    cluster.until(run, "finished", "failed")
+    assert run.observe().status.attempt == 2
+    opened = [e for e in EventReader(run.events).read_all() if e["type"] == "open"]
+    assert opened[1]["epoch"] == done, "nothing was trained twice"
+    assert sorted(set(cluster.epochs(run))) == list(range(1, 61))
+    assert job_of(cluster, run) == job, "the same job came back"
+
+
+def test_stopping_a_waiting_and_a_running_run(cluster, home: Home, write) -> None:
+    later = 'gpus = 0\nextra = ["--begin=now+1hour"]'
+    (waiting,) = cluster.submit(home, write(slurm=later), "--name", "later").values()
+    said = cluster.tlui("stop", waiting.id)
+    assert said.returncode == 0, said.stderr
+    assert waiting.observe().state == "stopped"
+    assert cluster.jobs()[job_of(cluster, waiting)][0] == "CANCELLED"
+    (running,) = cluster.submit(home, write(epochs=5000)).values()
+    cluster.wait_for(lambda: cluster.epochs(running), "an epoch")
+    assert cluster.tlui("stop", running.id).returncode == 0
+    cluster.until(running, "stopped")
+    assert running.read_result()["metrics"]["test_accuracy"] > 0
+
+
+def test_a_failed_parent_fails_its_child_with_the_reason(
+    cluster, home: Home, write, photos: Path
+) -> None:
+    lab = LAB.replace("[1, 2, 3]", "[1]")
+    preset = write(more=lab)
+    text = preset.read_text().replace(
+        'source = "digits"', f'source = "folder"\npath = "{photos}"', 1
+    )
+    for path in photos.rglob("*.png"):
+        path.write_bytes(b"no picture")
+    preset.write_text(text)
+    runs = cluster.submit(home, preset)
+    first = next(run for name, run in runs.items() if name.startswith("first"))
+    cluster.until(runs["second"], "failed", "finished")
+    assert first.observe().state == "failed"
+    assert "cannot start from first" in runs["second"].observe().reason
+
+
+def test_the_run_directory_is_right_when_slurm_is_killed(cluster, home: Home, write) -> None:
+    (run,) = cluster.submit(home, write(epochs=400)).values()
+    cluster.wait_for(lambda: cluster.epochs(run), "an epoch")
+    cluster.kill("slurmctld", "slurmd")
+    known = len(cluster.epochs(run))
+    cluster.wait_for(lambda: len(cluster.epochs(run)) > known, "training goes on")
+    assert run.observe().state == "running"
+    listed = cluster.tlui("ls", "--json")
+    assert '"running"' in listed.stdout, listed
+    cluster.start()
+    assert cluster.tlui("stop", run.id).returncode == 0
+    cluster.until(run, "stopped")
+
+
+def test_a_job_slurm_lost_is_reported_and_submitted_again(cluster, home: Home, write) -> None:
+    later = 'gpus = 0\nextra = ["--begin=now+1hour"]'
+    (run,) = cluster.submit(home, write(slurm=later)).values()
+    number = job_of(cluster, run)
+    cluster.kill("slurmctld")
+    unanswered = cluster.tlui("queue")
+    assert "Slurm does not answer" in unanswered.stdout, unanswered
+    cluster.forget_jobs()
+    cluster.start()
+    while True:  # Slurm begins to count again; a stranger's job gets our number
+        other = cluster.run(
+            "sbatch", "--parsable", "--mem=10M", "--output=/dev/null", "--wrap=sleep 300"
+        )
+        if int(other) >= int(number):
+            break
+    assert number in cluster.jobs()
+    said = cluster.tlui("queue")
+    assert f"Slurm no longer knows job {number}" in said.stdout, said
+    assert f"tlui resume {run.id}" in said.stdout
+    assert run.observe().state == "queued"
+    again = cluster.tlui("resume", run.id, "--detach")
+    assert again.returncode == 0, again.stderr
+    assert noted_job(run)["job"] == job_of(cluster, run) != number
+    assert cluster.tlui("queue").stdout.count("Slurm job") == 1
+    twice = cluster.tlui("resume", run.id, "--detach")
+    assert twice.returncode == 1 and "is queued already" in twice.stderr
+
+
+@pytest.mark.slow
+def test_a_real_time_limit(cluster, home: Home, write) -> None:
+    limit = "gpus = 0\ntime = 1\nsignal = 20"
+    (run,) = cluster.submit(home, write(epochs=100_000, slurm=limit)).values()
+    cluster.wait_for(lambda: run.observe().status.attempt == 2, "a second start", 240)
+    cluster.until(run, "running")
+    opened = [e for e in EventReader(run.events).read_all() if e["type"] == "open"]
+    cluster.wait_for(lambda: len(cluster.epochs(run)) > opened[0]["epoch"], "more epochs")
+    assert cluster.tlui("stop", run.id).returncode == 0
+    cluster.until(run, "stopped")
