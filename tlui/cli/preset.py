@@ -170,9 +170,10 @@ def backbone_name(experiment: Experiment) -> str:
 
 def policy_text(lr: Any) -> str:
     """`1e-4` for a constant rate, `exponential 1e-2` for others."""
-    from tlui.recipe.sweep import rate
+    from tlui.recipe.problems import short_number
 
-    return rate(lr.initial) if lr.policy == "constant" else f"{lr.policy} {rate(lr.initial)}"
+    rate = short_number(lr.initial)
+    return rate if lr.policy == "constant" else f"{lr.policy} {rate}"
 
 
 def _parents(parents: tuple[str, ...], preset: Preset) -> str:

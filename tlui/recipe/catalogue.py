@@ -74,9 +74,9 @@ def unknown(kind: str, received: object, known: Iterable[str]) -> str:
     words = list(known)
     lower = {word.lower(): word for word in reversed(words)}
     text = str(received).lower()[:200]
-    near = [lower[m] for m in difflib.get_close_matches(text, list(lower), 1, 0.5)]
-    if not near and len(text) >= 3:
-        near = [word for word in words if word.lower().startswith(text)]
+    # a beginning is a better guess than a likeness: "exp" is meant to be "exponential", not "step"
+    near = [word for word in words if word.lower().startswith(text)] if len(text) >= 3 else []
+    near = near or [lower[m] for m in difflib.get_close_matches(text, list(lower), 1, 0.5)]
     if near:
         hint = f'did you mean "{near[0]}"?'
     else:

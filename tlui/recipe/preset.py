@@ -116,6 +116,7 @@ def _build(
         problems.add("name", 'missing: what the preset is called, such as name = "my-lab"')
     elif complaint := _bad_name(title):
         problems.add("--name" if name is not None else "name", complaint)
+    title = title if isinstance(title, str) else "unnamed"
     drafts = _drafts(document, title, problems)
     names = [draft.name for draft in drafts]
     overrides = parse_overrides(list(sets), names, problems)
@@ -125,11 +126,11 @@ def _build(
         problems.add("", f"its sweeps make {total:,} runs; the most is {MOST_POINTS:,}")
         return None
     notes: list[str] = []
-    resolved = resolve(drafts, str(title), problems, notes, config, need_data)
+    resolved = resolve(drafts, title, problems, notes, config, need_data)
     points = link(drafts, resolved, problems)
     if problems.lines:
         return None
-    return Preset(str(title), path, choose(points, only, problems), notes)
+    return Preset(title, path, choose(points, only, problems), notes)
 
 
 def _check_keys(document: dict[str, Any], problems: Problems) -> None:
@@ -162,14 +163,14 @@ def _bad_name(name: Any) -> str | None:
     return None
 
 
-def _drafts(document: dict[str, Any], title: Any, problems: Problems) -> list[Draft]:
+def _drafts(document: dict[str, Any], title: str, problems: Problems) -> list[Draft]:
     """Every experiment merged with the top, its sweep read."""
     top = {key: value for key, value in document.items() if key not in OWN_KEYS}
     top.pop("name", None)
     lab = document.get("experiment")
     if lab is None:
         axes = read_axes(document["sweep"], "sweep", problems) if "sweep" in document else {}
-        return [Draft(str(title), "", top, None, {**top, "name": title}, axes)]
+        return [Draft(title, "", top, None, {**top, "name": title}, axes)]
     if isinstance(lab, dict):
         problems.add("experiment", "is a list: write [[experiment]], with two brackets")
         return []

@@ -7,8 +7,8 @@ the user's config file, `--set` and the form.
 from __future__ import annotations
 
 import json
+import math
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -52,9 +52,7 @@ class Problems:
 def escape(text: str) -> str:
     """Text with what could disturb a terminal (controls, bidi marks, lone bytes) as escapes."""
     return "".join(
-        char.encode("unicode_escape").decode("ascii")
-        if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp")
-        else char
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
         for char in text
     )
 
@@ -73,13 +71,11 @@ def shown(value: Any, limit: int = 60) -> str:
 
 
 def short_number(value: float) -> str:
-    """`1e-4`, `5e-7`, `0.25`, `32`: as short as it can be written without losing digits."""
+    """`1e-4`, `5e-7`, `0.25`, `32`: as people write rates, without losing digits."""
     if isinstance(value, int):
         return str(value)
     text = repr(value)
-    if value == 0 or value != value or value in (float("inf"), float("-inf")):
-        return text.removesuffix(".0")
-    if 1e-3 <= abs(value) < 1e6:
+    if value == 0 or not math.isfinite(value) or 0.01 <= abs(value) < 1e6:
         return text.removesuffix(".0")
     from decimal import Decimal
 
@@ -116,7 +112,8 @@ def sentences(error: ValidationError, model: type[BaseModel], data: Any) -> list
         raised = context.get("error")
         loc += getattr(raised, "at", ())
         near = _siblings(loc, tree, data) if item["type"] == "extra_forbidden" else []
-        found.append(_sentence(item["type"], loc, item["msg"], item["input"], context, node, near))
+        received = _original(data, loc, item["input"])
+        found.append(_sentence(item["type"], loc, item["msg"], received, context, node, near))
     return found
 
 
@@ -145,6 +142,13 @@ def _plain_loc(loc: Loc, tree: Node, data: Any) -> tuple[Loc, Node | None]:
         value = inside(value, part)
         plain.append(part)
     return tuple(plain), node
+
+
+def _original(data: Any, loc: Loc, received: Any) -> Any:
+    """What the person wrote there (a date, say), where pydantic was shown something else."""
+    for part in loc:
+        data = inside(data, part)
+    return received if data is None else data
 
 
 def inside(value: Any, part: str | int) -> Any:
@@ -244,7 +248,8 @@ def _purpose(node: Node | None) -> str:
     description = node.info.description if node is not None and node.info else None
     if not description:
         return ""
-    return ": " + " ".join(description.split()).replace("`", "").rstrip(".")
+    words = " ".join(description.split()).replace("`", "").rstrip(".")
+    return ": " + words[0].lower() + words[1:]
 
 
 def _range(node: Node | None, context: dict[str, Any]) -> str:
@@ -255,4 +260,6 @@ def _range(node: Node | None, context: dict[str, Any]) -> str:
             if getattr(entry, end, None) is not None:
                 bounds[end] = getattr(entry, end)
     words = {"gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most"}
-    return " and ".join(f"{words[end]} {bounds[end]:g}" for end in words if end in bounds)
+    return " and ".join(
+        f"{words[end]} {short_number(bounds[end])}" for end in words if end in bounds
+    )

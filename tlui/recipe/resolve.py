@@ -145,6 +145,8 @@ def resolve(
             complaints = datasets.fill(document)
             experiment, more = check_experiment(document)
             silent = {loc for loc, _ in complaints}
+            if ("dataset", "name") in silent:
+                silent.add(("dataset", "source"))
             complaints += [(loc, message) for loc, message in more if loc not in silent]
             for loc, message in complaints:
                 place, written = draft.place(loc, point)

@@ -265,7 +265,7 @@ class StartFrom(Table):
     @model_validator(mode="after")
     def _one(self) -> StartFrom:
         if (self.experiment is None) == (self.run is None):
-            raise ValueError("start_from takes either experiment or run")
+            raise ValueError("give either experiment or run")
         return self
 
 
@@ -294,15 +294,22 @@ class Experiment(Table):
     """One training, fully resolved."""
 
     version: Literal[1] = 1
+    """Of the preset's format."""
     name: str = Field(min_length=1, max_length=200)
+    """What the run is called."""
     description: str = ""
+    """A line for whoever reads the table of runs."""
     tags: list[str] = []
+    """Words to filter runs by."""
     dataset: Dataset
+    """A table saying which images: a name such as "intel", or source and path."""
     backbone: Backbone
+    """A table with the name of a network, such as "MobileNetV2"."""
     head: Head = Head()
     augment: Augment = Augment()
     train: Train = Train()
     phase: Annotated[list[Phase], Field(min_length=1)]
+    """At least one [[phase]] table with freeze, epochs and lr."""
     start_from: StartFrom | None = None
     evaluate: Evaluate = Evaluate()
     run: RunPlacement = RunPlacement()

@@ -126,7 +126,7 @@ def _short(value: Any, key: str, values: list[Any]) -> str:
     if isinstance(value, bool):
         return f"{key}-{str(value).lower()}"
     if isinstance(value, (int, float)):
-        return rate(value)
+        return short_number(value)
     if isinstance(value, str):
         return slug(value)
     if isinstance(value, dict):
@@ -147,14 +147,6 @@ def _leaves(table: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 def _differs(key: str, value: Any, values: list[Any]) -> bool:
     tables = [dict(_leaves(v)) for v in values if isinstance(v, dict)]
     return not tables or any(t.get(key) != value for t in tables)
-
-
-def rate(value: float) -> str:
-    """`1e-4`, `5e-7`, `0.3`, `64`: a number as runs are named after it."""
-    if isinstance(value, float) and math.isfinite(value) and 0 < abs(value) < 0.01:
-        mantissa, exponent = f"{value:.15e}".split("e")
-        return f"{float(mantissa):.12g}e{int(exponent)}"
-    return short_number(value)
 
 
 def slug(text: str) -> str:

@@ -1,0 +1,405 @@
+"""What is said when a preset is wrong: exact words, all problems at once, in the file's terms."""
+# ruff: noqa: E501
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tlui.errors import PresetError
+from tlui.recipe.preset import load_preset, parse_preset
+
+BASE = """
+version = 1
+name = "lab"
+[dataset]
+source = "digits"
+[backbone]
+name = "SmallConvNet"
+weights = "none"
+[[phase]]
+epochs = 10
+lr = { policy = "constant", initial = 1e-4 }
+"""
+LAB = (
+    BASE
+    + """
+[[experiment]]
+name = "head"
+sweep = { "phase.0.lr.initial" = [1e-6, 1e-4] }
+[[experiment]]
+name = "full"
+start_from = { experiment = "head" }
+[[experiment.phase]]
+lr = { policy = "step", initial = 1e-5, drop = 0.5, epochs_drop = 10 }
+"""
+)
+
+
+def problems(text: str, *sets: str, only: tuple[str, ...] = ()) -> list[str]:
+    """The lines, without the file's name in front (which is asserted)."""
+    with pytest.raises(PresetError) as caught:
+        parse_preset(text, "p.toml", sets, only)
+    assert all(line.startswith("p.toml: ") for line in caught.value.problems)
+    return [line.removeprefix("p.toml: ") for line in caught.value.problems]
+
+
+def edited(old: str, new: str, text: str = BASE) -> str:
+    assert old in text
+    return text.replace(old, new)
+
+
+class TestOneProblem:
+    @pytest.mark.parametrize(
+        ("old", "new", "line"),
+        [
+            (
+                '"constant"',
+                '"exp"',
+                'phase[0].lr.policy: "exp" is not a policy (did you mean "exponential"?)',
+            ),
+            (
+                'policy = "constant", ',
+                "",
+                "phase[0].lr.policy: missing; one of: constant, cosine, cosine-restarts, "
+                "exponential, inverse-time, one-cycle, piecewise, plateau, polynomial, step",
+            ),
+            (
+                ", initial = 1e-4",
+                "",
+                "phase[0].lr.initial: missing: learning rate at the start (after warm-up)",
+            ),
+            (
+                "1e-4",
+                "-0.5",
+                "phase[0].lr.initial: must be greater than 0 and at most 1000. Received: -0.5",
+            ),
+            ("1e-4", "nan", "phase[0].lr.initial: must be a finite number. Received: nan"),
+            ("1e-4", '"1e-4"', 'phase[0].lr.initial: must be a number. Received: "1e-4"'),
+            ("1e-4", "2024-01-01", "phase[0].lr.initial: must be a number. Received: 2024-01-01"),
+            (
+                "epochs = 10",
+                "epoch = 10",
+                'phase[0].epoch: "epoch" is not a key (did you mean "epochs"?)',
+            ),
+            ("epochs = 10", "epochs = 1.5", "phase[0].epochs: must be a whole number. Received: 1.5"),
+            ("epochs = 10", "epochs = true", "phase[0].epochs: must be a whole number. Received: true"),
+            (
+                "epochs = 10",
+                'freeze = "batchnrm"',
+                'phase[0].freeze: "batchnrm" is not a freezing regime (did you mean "batchnorm"?)',
+            ),
+            (
+                "epochs = 10",
+                'optimizer = "adm"',
+                'phase[0].optimizer.name: "adm" is not an optimizer (did you mean "adam"?)',
+            ),
+            (
+                "epochs = 10",
+                'optimizer = { name = "adam", beta_1 = 1.5 }',
+                "phase[0].optimizer.beta_1: must be at least 0 and less than 1. Received: 1.5",
+            ),
+            (
+                '"SmallConvNet"',
+                '"MobilNetV2"',
+                'backbone.name: "MobilNetV2" is not a backbone (did you mean "MobileNetV2"?)',
+            ),
+            (
+                'weights = "none"',
+                "",
+                'backbone.weights: SmallConvNet has no ImageNet weights; set backbone.weights = "none"'
+                ", a file or run:ID",
+            ),
+            (
+                '"SmallConvNet"',
+                '"Xception"',
+                "dataset.image_size: Xception needs images of at least 71 px. Received: 32",
+            ),
+            (
+                '"SmallConvNet"',
+                '"ResNet50"\nalpha = 0.5',
+                "backbone.alpha: ResNet50 has no alpha. Received: 0.5",
+            ),
+            ('"digits"', '"folders"', 'dataset.source: "folders" is not a source (did you mean "folder"?)'),
+            ('"digits"', '"folder"', "dataset.path: missing: where the dataset lies"),
+            (
+                'source = "digits"',
+                'name = "intell"',
+                'dataset.name: "intell" is not a dataset (did you mean "intel"?); '
+                "for your own data give dataset.source",
+            ),
+            (
+                "version = 1",
+                "version = 2",
+                "version: this tlui reads version 1. Received: 2; write version = 1, "
+                "or install the tlui the preset was written for",
+            ),
+            ('name = "lab"', "", 'name: missing: what the preset is called, such as name = "my-lab"'),
+            (
+                'name = "lab"',
+                'name = "a\\u001b[31m"',
+                'name: must not hold control characters. Received: "a\\x1b[31m"',
+            ),
+            ('name = "lab"', 'name = "a\\nb"', 'name: must not hold control characters. Received: "a\\nb"'),
+            (
+                'source = "digits"',
+                'source = "digits"\nclasses = ["a", "a"]',
+                'dataset.classes: names "a" twice',
+            ),
+            (
+                'source = "digits"',
+                'source = "digits"\nvalidation = 0.6\ntest = 0.4',
+                "dataset: validation and test together must leave something to train on. "
+                "Received: 0.6 + 0.4",
+            ),
+        ],
+    )  # fmt: skip
+    def test_is_the_only_line(self, old: str, new: str, line: str) -> None:
+        assert problems(edited(old, new)) == [line]
+
+    @pytest.mark.parametrize(
+        ("added", "line"),
+        [
+            ("[head]\npooling = 'avgg'", 'head.pooling: "avgg" is not a choice (did you mean "avg"?)'),
+            ("[head]\ndropout = 1", "head.dropout: must be at least 0 and less than 1. Received: 1"),
+            ("[head]\nhidden = [0]", "head.hidden[0]: must be greater than 0. Received: 0"),
+            (
+                "[head]\nclass_weights = { a = 0 }",
+                "head.class_weights.a: must be greater than 0. Received: 0",
+            ),
+            (
+                "[head]\nclass_weights = 'balance'",
+                'head.class_weights: "balance" is not a way to weigh classes (did you mean "balanced"?)',
+            ),
+            (
+                "[train]\nmonitor = 'val_acuracy'",
+                'train.monitor: "val_acuracy" is not a monitored metric (did you mean "val_accuracy"?)',
+            ),
+            (
+                "[train]\nbatch_size = 31\ndevices = 2",
+                "train.batch_size: must be a multiple of devices. Received: batch_size=31, devices=2",
+            ),
+            ("[augment]\nmixup = 1\ncutmix = 1", "augment: mixup and cutmix cannot both be on; choose one"),
+            (
+                "[augment]\ncrop_from = 16",
+                "augment.crop_from: must be at least dataset.image_size, 32. Received: 16",
+            ),
+            ("[evaluate]\nsplits = ['tst']", 'evaluate.splits[0]: "tst" is not a choice (did you mean "test"?)'),
+            ("[start_from]", "start_from: give either experiment or run"),
+            (
+                "[start_from]\nexperiment = 'x'",
+                'start_from.experiment: there is no other experiment in this preset. Received: "x"; '
+                "to start from a run that is there, give start_from.run",
+            ),
+            ("[sweep]\ntrain.seed = []", 'sweep.train.seed: is an empty list: a sweep needs at least one value'),
+            ("[sweep]\ntrain.seed = 3", "sweep.train.seed: must be a list of values. Received: 3"),
+            ("[sweep]\ntrain.seed = [1, 2, 1]", "sweep.train.seed: holds 1 twice"),
+            (
+                "[sweep]\n'train.sed' = [1]",
+                'sweep."train.sed": there is no such setting (did you mean "train.seed"?)',
+            ),
+            (
+                "[sweep]\n'phase.0.epochs' = [1, 2]\n'phase.*.epochs' = [3, 4]",
+                'sweep."phase.*.epochs": sets the same field as "phase.0.epochs"',
+            ),
+            (
+                "[sweep]\n'phase.2.epochs' = [1, 2]",
+                'sweep."phase.2.epochs": matched nothing: no such phase, or not of this variant',
+            ),
+            ("[sweep]\nname = ['a', 'b']", "sweep.name: name cannot be swept"),
+            ("[haed]", 'haed: "haed" is not a key (did you mean "head"?)'),
+            ("[experiment]\nname = 'x'", "experiment: is a list: write [[experiment]], with two brackets"),
+        ],
+    )  # fmt: skip
+    def test_of_a_table_is_the_only_line(self, added: str, line: str) -> None:
+        assert problems(BASE + added) == [line]
+
+    def test_too_many_points(self) -> None:
+        text = (
+            BASE
+            + f"[sweep]\ntrain.seed = {list(range(101))}\n'phase.0.epochs' = {list(range(1, 101))}"
+        )
+        assert problems(text) == ["its sweeps make 10,100 runs; the most is 10,000"]
+
+
+class TestPlaces:
+    def test_what_an_experiment_wrote_is_named_there(self) -> None:
+        line = "must be greater than 0 and less than 1. Received: 1.5"
+        assert problems(edited("drop = 0.5", "drop = 1.5", LAB)) == [
+            f"experiment[full].phase[0].lr.drop: {line}"
+        ]
+
+    def test_what_the_top_wrote_is_named_once_for_all(self) -> None:
+        got = problems(edited('"SmallConvNet"', '"SmalConvNet"', LAB))
+        assert got == [
+            'backbone.name: "SmalConvNet" is not a backbone (did you mean "SmallConvNet"?)'
+        ]
+
+    def test_what_nobody_wrote_is_missing_once(self) -> None:
+        assert problems(edited("[dataset]", "[head]", edited('source = "digits"', "", LAB))) == [
+            'dataset: missing: a table saying which images: a name such as "intel", or source and path'
+        ]
+
+    def test_what_one_experiment_lacks(self) -> None:
+        text = edited(
+            "[[phase]]\nepochs = 10\n", "[[experiment]]\nname = 'a'\n[[experiment.phase]]\n"
+        )
+        text += "[[experiment]]\nname = 'b c'\n"
+        assert problems(text) == [
+            'experiment["b c"].phase: missing: at least one [[phase]] table with freeze, epochs and lr'
+        ]
+
+    def test_a_swept_value_is_named_at_its_axis(self) -> None:
+        assert problems(edited("1e-6, 1e-4]", "1e-6, -1e-4, 'x']", LAB)) == [
+            'experiment[head].sweep."phase.0.lr.initial": must be greater than 0 and at most 1000. '
+            "Received: -1e-4",
+            'experiment[head].sweep."phase.0.lr.initial": must be a number. Received: "x"',
+        ]
+
+    def test_inside_a_swept_table(self) -> None:
+        text = BASE + '[sweep]\n"phase.0.lr" = [{ policy = "cosine", initial = 1, k = 2 }]'
+        assert problems(text) == [
+            'sweep."phase.0.lr" (k): "k" is not a key '
+            "(one of: initial, per, warmup, policy, end, decay_epochs)"
+        ]
+
+    def test_a_set_value_is_named_there(self) -> None:
+        assert problems(LAB, "phase.*.epochs=0", "head.pooling=av") == [
+            '--set head.pooling: "av" is not a choice (did you mean "avg"?)',
+            "--set phase.*.epochs: must be at least 1 and at most 100000. Received: 0",
+        ]
+
+
+class TestExperiments:
+    @pytest.mark.parametrize(
+        ("old", "new", "line"),
+        [
+            (
+                'experiment = "head"',
+                'experiment = "hed"',
+                'experiment[full].start_from.experiment: "hed" is not an experiment '
+                '(did you mean "head"?)',
+            ),
+            (
+                'experiment = "head"',
+                'experiment = "full"',
+                'experiment[full].start_from.experiment: "full" cannot start from itself',
+            ),
+            (
+                'name = "head"\n',
+                'name = "head"\nstart_from = { experiment = "full" }\n',
+                "experiment[head].start_from.experiment: goes in a circle: head -> full -> head",
+            ),
+            (
+                'experiment = "head"',
+                'experiment = "head", pick = "match"',
+                'experiment[full].start_from.pick: "match" needs a sweep axis that "head" has too; '
+                '"best" takes the best',
+            ),
+            ('name = "full"', 'name = "head"', 'experiment[1].name: there is another experiment "head"'),
+            ('name = "full"', "", "experiment[1].name: missing: every experiment needs a name"),
+            ('name = "full"', 'name = ""', "experiment[1].name: must not be empty"),
+            ('name = "full"', "name = 3", "experiment[1].name: must be text in quotes. Received: 3"),
+            (
+                'name = "full"',
+                'name = "full"\nbackbon = 1',
+                'experiment[full].backbon: "backbon" is not a key (did you mean "backbone"?)',
+            ),
+            (
+                'name = "full"',
+                'name = "full"\nversion = 1',
+                'experiment[full].version: "version" is not a key',
+            ),
+        ],
+    )  # fmt: skip
+    def test_one_problem(self, old: str, new: str, line: str) -> None:
+        (got,) = problems(edited(old, new, LAB))
+        assert got.startswith(line)
+
+    def test_match_without_such_a_point(self) -> None:
+        text = edited('experiment = "head" }', 'experiment = "head", pick = "match" }', LAB)
+        text = edited(
+            "[[experiment.phase]]",
+            'sweep = {"phase.0.lr.initial"=[1e-3]}\n[[experiment.phase]]',
+            text,
+        )
+        assert problems(text) == [
+            'experiment[full].start_from.pick: no run of "head" has phase.0.lr.initial = 1e-3'
+        ]
+
+    def test_only(self) -> None:
+        assert problems(LAB, only=("hed", "head-1e-5")) == [
+            '--only: "hed" is not an experiment or run (did you mean "head"?)',
+            '--only: "head-1e-5" is not an experiment or run (did you mean "head-1e-6"?)',
+        ]
+
+
+class TestSets:
+    @pytest.mark.parametrize(
+        ("given", "line"),
+        [
+            ("phase.0.lr.inital=1", 'phase.0.lr.inital: there is no such setting (did you mean "phase.0.lr.initial"?)'),
+            ("phase.*.epoch=1", 'phase.*.epoch: there is no such setting (did you mean "phase.*.epochs"?)'),
+            ("initial=1", 'initial: there is no such setting (did you mean "phase.0.lr.initial"?)'),
+            ("phase.7.epochs=1", "phase.7.epochs: matched nothing: the last phase is phase.0"),
+            ("dataset.path=x", 'dataset.path: matched nothing in this preset. Received: "x"'),
+            ("phase.0.lr.k=1", "phase.0.lr.k: matched nothing in this preset. Received: 1"),
+            ("experiment.hed.train.seed=1", 'experiment.hed.train.seed: "hed" is not an experiment (did you mean "head"?)'),
+            ("experiment.head=1", "experiment.head: write it as experiment.NAME.PATH=VALUE"),
+            ("foo", "foo: write it as PATH=VALUE, such as train.seed=2"),
+            ("=3", "=3: write it as PATH=VALUE, such as train.seed=2"),
+            ("name=x", "name: cannot be set: use --name"),
+            ("sweep.x=[1]", "sweep.x: give the list to the field itself: --set PATH=[VALUE, VALUE]"),
+            ("phase..x=1", "phase..x: a part is empty in 'phase..x'"),
+            ("train.seed=-1", "train.seed: must be at least 0 and less than 2147483648. Received: -1"),
+            ("train.seed=\udcff", "train.seed: is not UTF-8 text"),
+            ("train.seed=one", 'train.seed: must be a whole number. Received: "one"'),
+        ],
+    )  # fmt: skip
+    def test_one_problem(self, given: str, line: str) -> None:
+        assert problems(LAB, given) == [f"--set {line}"]
+
+
+class TestFiles:
+    def test_syntax_names_line_and_column(self) -> None:
+        assert problems("a = 1\nb = [\n") == ["line 3, column 1: not valid TOML: Invalid value"]
+
+    def test_all_problems_at_once(self) -> None:
+        got = problems(edited("epochs = 10", "epochs = 0", edited("digits", "digit")) + "[haed]")
+        assert len(got) == 3
+
+    def test_empty(self) -> None:
+        assert [line.partition(":")[0] for line in problems("")] == [
+            "name",
+            "dataset",
+            "backbone",
+            "phase",
+        ]
+
+    @pytest.mark.parametrize(
+        ("content", "reason"),
+        [
+            (b"\xff\xfe", "is not UTF-8 text (byte 0)"),
+            (b"#" * 4_000_001, "is larger than 4 MB, so it is not a preset"),
+            (None, "cannot be read: No such file or directory"),
+        ],
+    )
+    def test_unreadable(self, tmp_path: Path, content: bytes | None, reason: str) -> None:
+        path = tmp_path / "p.toml"
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(PresetError) as caught:
+            load_preset(path)
+        assert caught.value.problems == [f"{path}: {reason}"]
+
+    def test_a_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(PresetError, match="cannot be read: Is a directory"):
+            load_preset(tmp_path)
+
+    @pytest.mark.parametrize(
+        "text", ["a = " + "[" * 5000, "a." * 3000 + "b = 1", "n = " + "9" * 5000]
+    )
+    def test_nested_or_long_beyond_reason(self, text: str) -> None:
+        with pytest.raises(PresetError):
+            parse_preset(text)
