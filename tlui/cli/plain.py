@@ -21,6 +21,7 @@ from typing import Any
 from tlui.cli.follow import Watched
 from tlui.runs import format
 from tlui.runs.files import to_json
+from tlui.runs.status import ENDED
 from tlui.runs.text import printable
 
 SHOWN = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
@@ -38,6 +39,8 @@ class PlainView:
 
     def changed(self, one: Watched) -> None:
         status = one.seen.status
+        if status.state in ENDED:
+            return  # its conclusion says so
         words = [format.state_word(one.state, self.ascii)]
         if one.state == "starting":
             words.append(f"on {status.device}")
@@ -88,11 +91,15 @@ class PlainView:
 class JsonView:
     """The records of this module's header."""
 
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
     def say(self, message: str) -> None:
         self._print("note", message=message)
 
     def changed(self, one: Watched) -> None:
         status = one.seen.status
+        self._told.add(one.run.id)
         self._print(
             "run",
             id=one.run.id,
@@ -105,6 +112,8 @@ class JsonView:
 
     def draw(self, all_runs: Sequence[Watched]) -> None:
         for one in all_runs:
+            if one.run.id not in self._told:
+                self.changed(one)
             tell_epochs(one, self._epoch)
             tell_alerts(one, self._alert)
 
