@@ -6,7 +6,23 @@ from typing import Annotated
 
 import typer
 
-from tlui.cli import cache, dataset, preset, queue, resume, run, stop, watch, weights
+from tlui.cli import (
+    cache,
+    compare,
+    dataset,
+    export,
+    ls,
+    plot,
+    preset,
+    queue,
+    resume,
+    rm,
+    run,
+    show,
+    stop,
+    watch,
+    weights,
+)
 from tlui.cli.options import AsciiOption, HomeOption
 
 app = typer.Typer(
@@ -38,6 +54,12 @@ app.command("run")(run.run)
 app.command("watch")(watch.watch)
 app.command("stop")(stop.stop)
 app.command("resume")(resume.resume)
+app.command("ls")(ls.ls)
+app.command("show")(show.show)
+app.command("plot")(plot.plot)
+app.command("compare")(compare.compare)
+app.command("export")(export.export)
+app.command("rm")(rm.rm)
 app.add_typer(queue.queue, name="queue")
 app.add_typer(preset.app, name="preset")
 

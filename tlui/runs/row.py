@@ -48,6 +48,7 @@ class Row:
     created: float = 0.0
     started: float | None = None
     ended: float | None = None
+    """Of a killed run: when it was last heard of."""
     dataset: str = ""
     backbone: str = ""
     regime: str = ""
@@ -159,7 +160,7 @@ def summarise(run: RunDirectory, curve: Curve, now: float | None = None) -> Summ
         advice=observed.status.advice,
         created=_created(run, meta),
         started=observed.status.started,
-        ended=observed.status.ended,
+        ended=_ended(observed, seen),
         dataset=dataset_word(config),
         backbone=str(config.get("backbone.name") or ""),
         regime=regime_word(config, stages),
@@ -304,6 +305,13 @@ def _measures(result: dict[str, Any]) -> dict[str, float]:
     if isinstance(skipped, list):
         found["skipped_images"] = len(skipped)
     return {k: v for k, v in found.items() if v is not None}
+
+
+def _ended(observed: Observed, seen: float | None) -> float | None:
+    """When it ended; of a killed run when it was last heard of."""
+    if observed.status.ended is None and observed.state == "interrupted":
+        return seen
+    return observed.status.ended
 
 
 def _epoch(observed: Observed, curve: Curve) -> int:

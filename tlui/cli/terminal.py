@@ -1,0 +1,54 @@
+"""What stdout can take: its width, whether it is a terminal, whether it shows more than ASCII."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def is_terminal() -> bool:
+    """Whether a person reads stdout."""
+    return sys.stdout.isatty()
+
+
+def use_ascii(asked: bool) -> bool:
+    """Whether to keep to ASCII: asked for, or the terminal's encoding has no more."""
+    encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
+    return asked or bool(os.environ.get("TLUI_ASCII")) or not encoding.startswith("utf")
+
+
+def console() -> Console:
+    """A Rich console on stdout that takes no markup, emoji or highlighting from anybody's text."""
+    from rich.console import Console
+
+    return Console(markup=False, emoji=False, highlight=False, soft_wrap=False)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document; numbers not finite are null."""
+    from tlui.runs.files import to_json
+
+    print(to_json(value, indent=1))
+
+
+def print_json_list(values: Iterable[Any]) -> None:
+    """A JSON array, an object a line, written as the objects come."""
+    from tlui.runs.files import to_json
+
+    start = "["
+    for value in values:
+        sys.stdout.write(f"{start}\n{to_json(value)}")
+        start = ","
+    sys.stdout.write("[]\n" if start == "[" else "\n]\n")
+
+
+def reading(done: int, total: int) -> None:
+    """Say on stderr how far reading a large store is, where a person sees it."""
+    if sys.stderr.isatty():
+        end = "\n" if done >= total else ""
+        print(f"\rreading {total:,} runs: {done / total:.0%}", end=end, file=sys.stderr, flush=True)
