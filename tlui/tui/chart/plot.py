@@ -15,11 +15,11 @@ import numpy as np
 
 from tlui.tui.chart.axes import Scale, linear_ticks, log_ticks, scale_for, tick_text
 from tlui.tui.chart.data import X_AXES, Pyramid, Series, XAxis
+from tlui.tui.chart.glyphs import GLYPHS
 from tlui.tui.chart.raster import CELLS, EMPTY, RULE, Canvas, Kind, trace
 from tlui.tui.lines import Line, Span, cells, clip
 
 COLOURS = 8
-GLYPHS: dict[Kind, str] = {"braille": "●▲■◆○△□◇", "half": "●▲■◆○△□◇", "ascii": "ox+*#@%&"}
 SMOOTHINGS = (0.0, 0.3, 0.6, 0.8, 0.9, 0.97)
 ZOOMS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 MARK_EVERY = 12

@@ -1,0 +1,81 @@
+"""What is done to runs from the app: each in a thread, its outcome posted as a message."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tlui.errors import TluiError
+from tlui.runs.directory import Home
+from tlui.runs.marks import mark
+from tlui.runs.status import LIVE
+from tlui.tui.messages import WorkDone, WorkFailed
+
+Outcome = WorkDone | WorkFailed
+
+
+def attempt(what: str, work: Callable[[], tuple[Any, str]]) -> Outcome:
+    """Do it; an error a person can cause becomes `WorkFailed` with its message."""
+    try:
+        value, text = work()
+    except TluiError as error:
+        return WorkFailed(what, str(error))
+    except OSError as error:
+        return WorkFailed(what, f"{error.filename or 'a file'}: {error.strerror}")
+    return WorkDone(what, value, text)
+
+
+def stop_run(home: Home, run_id: str) -> tuple[Any, str]:
+    """Ask a run to stop, evaluate and keep what it has."""
+    from tlui.scheduler.control import stop
+
+    return run_id, f"{_name(home, run_id)} {stop(home, home.run(run_id))}"
+
+
+def resume_run(home: Home, run_id: str) -> tuple[Any, str]:
+    """Queue a run again and start what fits."""
+    from tlui.scheduler.control import resume
+    from tlui.scheduler.start import start
+
+    resume(home, home.run(run_id))
+    started = start(home)
+    word = "goes on" if run_id in started else "is queued; it goes on when a device is free"
+    return run_id, f"{_name(home, run_id)} {word}"
+
+
+def delete_runs(home: Home, ids: Sequence[str]) -> tuple[Any, str]:
+    """Remove run directories that are not alive; queued ones leave the queue first."""
+    from tlui.scheduler.control import drop
+
+    names = []
+    for run_id in ids:
+        run = home.run(run_id)
+        state = run.observe().state
+        if state in LIVE or state == "stale":
+            raise TluiError(f"{_name(home, run_id)}: is {state}; stop it before deleting it")
+        if state == "queued":
+            drop(home, run)
+        names.append(_name(home, run_id))
+        aside = run.path.with_name(f".gone-{run_id}")
+        run.path.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+    return tuple(ids), f"deleted {', '.join(names)}"
+
+
+def pin_runs(home: Home, ids: Sequence[str], pinned: bool) -> tuple[Any, str]:
+    """Pin runs to the top of the list, or unpin them."""
+    mark(home, ids, pinned=pinned)
+    return tuple(ids), "pinned" if pinned else "unpinned"
+
+
+def hide_runs(home: Home, ids: Sequence[str], hidden: bool) -> tuple[Any, str]:
+    """Hide runs from the list, or show them again."""
+    mark(home, ids, hidden=hidden)
+    return tuple(ids), "hidden; v shows hidden runs" if hidden else "shown again"
+
+
+def _name(home: Home, run_id: str) -> str:
+    from tlui.runs.text import printable
+
+    return printable(home.run(run_id).read_meta().get("name") or run_id)

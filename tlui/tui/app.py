@@ -1,0 +1,287 @@
+"""The app: one store, a stack of screens, and whose message goes where.
+
+It only reads run directories and leaves requests; closing it, or losing the connection, changes
+nothing about what runs. It never imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from textual import events
+from textual.app import App
+from textual.message import Message
+from textual.theme import Theme as TextualTheme
+
+from tlui.runs.directory import Home
+from tlui.tui import theme as themes
+from tlui.tui.keys import KeyTable
+from tlui.tui.messages import DevicesSeen, Page, RowsArrived, WorkDone, WorkFailed
+from tlui.tui.screens.framed import Framed
+from tlui.tui.watch import Query, StoreWatch
+from tlui.tui.widgets.sheet import Sheet
+
+COLOURS = 8
+
+
+class TluiApp(App[int]):
+    """`tlui` without arguments."""
+
+    TITLE = "tlui"
+    ENABLE_COMMAND_PALETTE = False
+    CSS_PATH = "app.tcss"
+    BINDINGS: ClassVar[list[Any]] = []
+
+    def __init__(
+        self,
+        home: Home,
+        *,
+        look: themes.Theme | None = None,
+        keys: KeyTable | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        look = look or themes.choose()
+        super().__init__(ansi_color=look.ansi)
+        self.animation_level = "none"
+        self.home = home
+        self.look = look
+        self.own_keys = keys is None
+        self.keys = keys or KeyTable()
+        self.counts: Mapping[str, int] = {}
+        self.devices = ""
+        self.page: Page | None = None
+        self.marked: dict[str, int] = {}
+        """Marked run id -> colour, kept as long as the app."""
+        self.watch_store = StoreWatch(home, self._post)
+        if clock is not None:
+            from tlui.tui.widgets import run_table
+
+            run_table.ARROW["now"] = clock
+        for kind in ("dark", "light"):
+            self.register_theme(_textual_theme(kind))
+        self.theme = f"tlui-{'light' if look.look == 'light' else 'dark'}"
+
+    def _post(self, message: Message) -> None:
+        """From any thread; nothing is posted to an app that has ended."""
+        if self.is_running:
+            self.post_message(message)
+
+    def on_mount(self) -> None:
+        from tlui.tui.screens.runs import RunsScreen
+
+        self.push_screen(RunsScreen())
+        self.call_after_refresh(self._begin)
+
+    def _begin(self) -> None:
+        """What can wait until the first screen stands: reading the store and the configuration."""
+        self.watch_store.start()
+        if self.own_keys:
+            self.work_on("configuration", _own_keys)
+
+    def on_unmount(self) -> None:
+        if self.watch_store._thread.is_alive():
+            self.watch_store.stop()
+
+    # -- the store
+
+    def ask(self, query: Query) -> None:
+        """What the run table wants to see from now on."""
+        self.watch_store.ask(query)
+
+    def on_rows_arrived(self, message: RowsArrived) -> None:
+        self.page = message.page
+        self.counts = message.page.counts
+        for screen in self.screen_stack:
+            if isinstance(screen, Framed):
+                screen.refreshed()
+        if isinstance(self.screen, Framed):
+            self.screen.update_frame()
+
+    def on_devices_seen(self, message: DevicesSeen) -> None:
+        self.devices = message.text
+        if isinstance(self.screen, Framed):
+            self.screen.update_frame()
+
+    def on_work_done(self, message: WorkDone) -> None:
+        if message.what == "configuration":
+            self.keys = message.value
+            if isinstance(self.screen, Framed):
+                self.screen.update_frame()
+            return
+        self.watch_store.nudge()
+        self._hand_over(message)
+        if message.text and isinstance(self.screen, Framed):
+            self.screen.say(message.text)
+
+    def on_work_failed(self, message: WorkFailed) -> None:
+        self.watch_store.nudge()
+        self._hand_over(message)
+        if isinstance(self.screen, Framed):
+            self.screen.say(message.text.splitlines()[0], "error")
+
+    def _hand_over(self, message: WorkDone | WorkFailed) -> None:
+        for screen in self.screen_stack:
+            taker = getattr(screen, "work_ended", None)
+            if taker is not None:
+                taker(message)
+
+    def work_on(self, what: str, work: Callable[[], tuple[Any, str]]) -> None:
+        """Do something that may block in a thread; its outcome comes as a message."""
+        from tlui.tui.actions import attempt
+
+        self.run_worker(
+            lambda: self._post(attempt(what, work)),
+            thread=True,
+            exit_on_error=False,
+            group=what,
+        )
+
+    # -- marks
+
+    def toggle_mark(self, run_id: str) -> None:
+        """Mark a run with the first free colour, or unmark it."""
+        if run_id in self.marked:
+            del self.marked[run_id]
+            return
+        taken = set(self.marked.values())
+        free = [c for c in range(COLOURS) if c not in taken]
+        self.marked[run_id] = free[0] if free else len(self.marked) % COLOURS
+
+    # -- actions on one run, from the list or from its own screen
+
+    def clone(self, run_id: str) -> None:
+        """Set up a new run with the settings of another."""
+        from tlui.tui.screens.new import NewScreen
+
+        self.push_screen(NewScreen(clone=run_id))
+
+    def ask_to_stop(self, run_id: str, title: str, state: str) -> None:
+        """Ask, then ask the run to stop."""
+        from functools import partial
+
+        from tlui.tui.actions import stop_run
+        from tlui.tui.screens.modals import ConfirmModal
+
+        if state not in ("queued", "starting", "running", "evaluating", "stale"):
+            if isinstance(self.screen, Framed):
+                self.screen.say(f"{title} is {state}: there is nothing to stop", "warn")
+            return
+        text = ["It stops at its next step, keeps the best weights and evaluates them."]
+        if state == "queued":
+            text = ["It leaves the queue and stays in the list as stopped; R resumes it."]
+        work = partial(stop_run, self.home, run_id)
+        self.push_screen(
+            ConfirmModal(f"Stop {title}?", text, "stop"),
+            lambda yes: self.work_on("stop", work) if yes else None,
+        )
+
+    def copy_path(self, run_id: str) -> None:
+        """Put the run's folder on the clipboard of the terminal (OSC 52)."""
+        path = str(self.home.run(run_id).path)
+        self.copy_to_clipboard(path)
+        if isinstance(self.screen, Framed):
+            self.screen.say(f"copied {path}")
+
+    # -- actions of every screen
+
+    def do_help(self) -> None:
+        from tlui.tui.screens.modals import HelpModal
+
+        scopes = self.screen.scopes() if isinstance(self.screen, Framed) else ("app",)
+        self.push_screen(HelpModal(scopes))
+
+    def do_palette(self) -> None:
+        from tlui.tui.screens.modals import PaletteModal
+
+        if not isinstance(self.screen, Framed):
+            return
+        screen = self.screen
+
+        def chosen(action: str | None) -> None:
+            if action:
+                screen.act(action)
+
+        self.push_screen(PaletteModal(screen.scopes()), chosen)
+
+    def do_quit(self) -> None:
+        from tlui.tui.screens.modals import ConfirmModal
+        from tlui.tui.widgets.bars import count_words
+
+        running = sum(self.counts.get(s, 0) for s in ("starting", "running", "evaluating"))
+        if not running:
+            self.exit(0)
+            return
+        text = f"{count_words(self.counts)}: all of it goes on without this window."
+        self.push_screen(
+            ConfirmModal("Leave tlui?", [text, "tlui opens it again where it stands."], "leave"),
+            lambda yes: self.exit(0) if yes else None,
+        )
+
+    async def action_quit(self) -> None:
+        self.do_quit()
+
+    def action_help_quit(self) -> None:
+        self.do_quit()
+
+    def do_new(self) -> None:
+        from tlui.tui.screens.new import NewScreen
+
+        self.push_screen(NewScreen())
+
+    def do_leaderboard(self) -> None:
+        from tlui.tui.screens.board import BoardScreen
+
+        if not isinstance(self.screen, BoardScreen):
+            self.push_screen(BoardScreen())
+
+    def do_queue(self) -> None:
+        from tlui.tui.screens.queue import QueueScreen
+
+        if not isinstance(self.screen, QueueScreen):
+            self.push_screen(QueueScreen())
+
+    def do_theme(self) -> None:
+        if self.look.ansi:
+            return
+        look = "light" if self.look.look == "dark" else "dark"
+        self.look = themes.Theme(look, self.look.ascii)  # type: ignore[arg-type]
+        self.theme = f"tlui-{look}"
+        for sheet in self.screen.query(Sheet):
+            sheet.repaint()
+
+    def on_resize(self, event: events.Resize) -> None:
+        if isinstance(self.screen, Framed):
+            self.screen.update_frame()
+
+
+def _textual_theme(kind: str) -> TextualTheme:
+    dark = kind == "dark"
+    background = themes.BACKGROUND["dark" if dark else "light"]
+    accent = "#7fb2ff" if dark else "#1b5fc1"
+    text = "#d4d8df" if dark else "#22262d"
+    surface = "#1b2028" if dark else "#eef1f5"
+    return TextualTheme(
+        name=f"tlui-{kind}",
+        primary=accent,
+        accent=accent,
+        foreground=text,
+        background=background,
+        surface=surface,
+        panel=surface,
+        dark=dark,
+    )
+
+
+def _own_keys() -> tuple[KeyTable, str]:
+    """The key table with what the person's configuration says."""
+    from tlui.recipe.config import load_config
+
+    return KeyTable(load_config().keys), ""
+
+
+def run(home: Home, *, ascii: bool = False, mouse: bool = True) -> int:
+    """Open the app on a store; returns the exit code."""
+    app = TluiApp(home, look=themes.choose(ascii))
+    result = app.run(mouse=mouse)
+    return result if isinstance(result, int) else app.return_code or 0

@@ -1,0 +1,268 @@
+"""The table of runs: rows come from the index as they show, ten thousand scroll like ten."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from textual.message import Message
+
+from tlui.runs import format
+from tlui.runs.row import Row
+from tlui.runs.status import LIVE
+from tlui.runs.text import printable
+from tlui.tui.lines import Line, pad
+from tlui.tui.messages import Page
+from tlui.tui.widgets.listing import Listing
+
+STATE_STYLE = {
+    "running": "accent",
+    "evaluating": "accent",
+    "starting": "accent",
+    "finished": "good",
+    "failed": "error",
+    "diverged": "error",
+    "interrupted": "warn",
+    "stale": "warn",
+    "queued": "dim",
+    "stopped": "dim",
+}
+AHEAD = 40
+"""Rows asked for beyond what shows, on either side."""
+
+ARROW = {"now": time.time}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: how wide, what it says, in which order columns give way on narrow screens."""
+
+    name: str
+    title: str
+    width: int
+    rank: int
+    """Lower stays longer."""
+    text: Callable[[Row, bool], str]
+    right: bool = False
+    style: str = ""
+    best: bool = False
+    sort: str = ""
+
+
+def _eta(row: Row, ascii: bool) -> str:
+    eta = row.progress.get("eta_seconds")
+    if row.state not in LIVE or not isinstance(eta, int | float):
+        return ""
+    return format.duration(eta, ascii)
+
+
+def _phrase(text: str, ascii: bool) -> str:
+    return printable(text).replace(" then ", ">" if ascii else "→")
+
+
+def _device(row: Row, ascii: bool) -> str:
+    return printable(row.device.split(" (")[0].removeprefix("NVIDIA "))
+
+
+COLUMNS: tuple[Column, ...] = (
+    Column("dataset", "dataset", 10, 9, lambda r, a: printable(r.dataset), sort="dataset"),
+    Column("backbone", "backbone", 11, 6, lambda r, a: printable(r.backbone), sort="backbone"),
+    Column("regime", "regime", 9, 4, lambda r, a: _phrase(r.regime, a), sort="regime"),
+    Column("lr", "lr", 8, 3, lambda r, a: _phrase(r.lr, a), sort="cfg.lr"),
+    Column("curve", "", 5, 7, lambda r, a: format.sparkline(r.points, 5, a), style="s0"),
+    Column("val", "val", 7, 1, lambda r, a: format.metric(r.val, a), True, best=True,
+           sort="-val"),
+    Column("test", "test", 7, 2, lambda r, a: format.metric(r.test, a), True, best=True,
+           sort="-test"),
+    Column("epoch", "epoch", 6, 0, lambda r, a: format.progress(r.epoch, r.epochs, a), True,
+           style="dim", sort="-epoch"),
+    Column("eta", "ETA", 6, 10, _eta, True),
+    Column("took", "took", 6, 11, lambda r, a: format.duration(r.seconds(ARROW["now"]()), a), True,
+           style="dim", sort="-seconds"),
+    Column("device", "device", 10, 12, _device, style="dim", sort="device"),
+    Column("created", "created", 16, 13, lambda r, a: format.moment(r.created, a), style="dim",
+           sort="-created"),
+)  # fmt: skip
+STATE_WIDTH = 13
+STATE_RANK = 8
+NAME_LEAST, NAME_MOST = 16, 34
+SORTS: tuple[tuple[str, str], ...] = (
+    ("created", "-created"),
+    ("name", "name"),
+    ("val", "-val"),
+    ("test", "-test"),
+    ("lr", "cfg.lr"),
+    ("regime", "regime"),
+    ("backbone", "backbone"),
+    ("state", "state"),
+    ("epoch", "-epoch"),
+    ("took", "-seconds"),
+)
+"""What `o` goes through: word and sort key."""
+
+
+class RunTable(Listing):
+    """Rows of the store. `wanted` says which stretch the screen should ask the watcher for."""
+
+    class Wanted(Message):
+        """The table shows rows it does not hold."""
+
+        def __init__(self, offset: int, limit: int) -> None:
+            super().__init__()
+            self.offset = offset
+            self.limit = limit
+
+    def __init__(self, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.loaded = False
+        self.first = 0
+        self.rows: tuple[Row, ...] = ()
+        self.marked: Mapping[str, int] = {}
+        """Run id -> colour."""
+        self.best: Mapping[str, float | None] = {}
+        self.sort = "-created"
+        self.store_total = 0
+        self.error = ""
+        self._asked: tuple[int, int] | None = None
+
+    def row(self, index: int) -> Row | None:
+        """The row at an index, where it is at hand."""
+        at = index - self.first
+        return self.rows[at] if 0 <= at < len(self.rows) else None
+
+    @property
+    def current(self) -> Row | None:
+        """The row under the cursor."""
+        return self.row(self.cursor) if self.total else None
+
+    def take(self, page: Page, keep: bool = True) -> None:
+        """Show a page; the cursor stays on its run where that is still at hand."""
+        before = self.current
+        self.loaded = True
+        self.first, self.rows, self.total = page.offset, page.rows, page.shown
+        self.store_total, self.best, self.error = page.total, page.best, page.error
+        if keep and before is not None:
+            found = next((i for i, r in enumerate(self.rows) if r.id == before.id), None)
+            if found is not None and found + self.first != self.cursor:
+                shift = found + self.first - self.cursor
+                self.cursor += shift
+                self.top = max(self.top + shift, 0)
+        self._asked = None
+        self._fit()
+        self.redraw()
+        after = self.current
+        if (before and before.id) != (after and after.id) or before != after:
+            self.post_message(self.Moved(self))
+
+    def build(self, width: int, height: int) -> list[Line]:
+        lines = super().build(width, height)
+        page = self.page
+        low, high = self.top, min(self.top + page, self.total)
+        if self.total and (low < self.first or high > self.first + len(self.rows)):
+            offset = max(self.top - AHEAD, 0)
+            asked = (offset, page + 2 * AHEAD)
+            if asked != self._asked:
+                self._asked = asked
+                self.post_message(self.Wanted(*asked))
+        return lines
+
+    # -- columns
+
+    def columns(self, width: int) -> tuple[int, bool, list[Column]]:
+        """Width of the name, whether the state is spelled out, and the columns that fit."""
+        room = width - 4 - NAME_LEAST
+        chosen: list[Column] = []
+        spelled = False
+        ranked: list[tuple[int, Column | None]] = [(c.rank, c) for c in COLUMNS]
+        for _, column in sorted([*ranked, (STATE_RANK, None)], key=lambda item: item[0]):
+            need = (STATE_WIDTH - 1) if column is None else column.width + 1
+            if need > room:
+                break
+            room -= need
+            if column is None:
+                spelled = True
+            else:
+                chosen.append(column)
+        name = NAME_LEAST + min(room, NAME_MOST - NAME_LEAST)
+        return name, spelled, [c for c in COLUMNS if c in chosen]
+
+    def head_lines(self, width: int) -> list[Line]:
+        name, spelled, columns = self.columns(width)
+        mark = ("▌", "accent") if self.has_focus else (" ", "")
+        style = "accent" if self.has_focus else "dim"
+        lead = pad("  state", STATE_WIDTH + 2) if spelled else "   "
+        line: Line = [mark, (lead, "dim"), (pad("run", name), style)]
+        for column in columns:
+            title = column.title
+            if column.sort and column.sort.lstrip("-") == self.sort.lstrip("-"):
+                title += "↓" if self.sort.startswith("-") else "↑"
+            # a star may follow a best value: titles end above the digits
+            text = pad(title, column.width - 1, True) + " " if column.best else title
+            line.append((" " + pad(text, column.width, column.right), "dim"))
+        return [line]
+
+    def empty_lines(self, width: int) -> list[Line]:
+        if self.error:
+            return [[]] + [[("  " + printable(t), "error")] for t in self.error.splitlines()]
+        if not self.loaded:
+            return [[], [("  reading the runs …", "dim")]]
+        if self.store_total:
+            return [[], [("  No run matches the filter. / changes it, esc clears it.", "")]]
+        return [
+            [],
+            [("  No runs yet.", "title")],
+            [],
+            [("  n", "key"), (" starts one, or on the command line:", "")],
+            [("  tlui run presets/quickstart.toml", "value")],
+        ]
+
+    def row_line(self, index: int, width: int, here: bool) -> Line:
+        name, spelled, columns = self.columns(width)
+        row = self.row(index)
+        if row is None:
+            return [("   …", "dim")]
+        ascii = self.look.ascii
+        colour = self.marked.get(row.id)
+        sel = " sel" if here else ""
+        mark = (" ", sel)
+        if colour is not None:
+            mark = (self._glyph(colour), f"s{colour}{sel}")
+        style = STATE_STYLE.get(row.state, "")
+        glyph = format.glyph(row.state, ascii)
+        state = pad(f"{glyph} {row.state}", STATE_WIDTH) if spelled else glyph
+        line: Line = [
+            ("▌" if here else " ", "accent" + sel),
+            mark,
+            (state + " ", style + sel),
+            (self.name_cell(row, name), ("title" if here else "") + sel),
+        ]
+        for column in columns:
+            text = column.text(row, ascii)
+            style = column.style
+            if column.best:
+                value = getattr(row, column.name)
+                best = value is not None and value == self.best.get(column.name)
+                text, style = text + ("*" if best else " "), "best" if best else style
+            elif column.name in ("epoch",) and row.state in LIVE:
+                style = "accent"
+            line.append((" " + pad(text, column.width, column.right), style + sel))
+        used = sum(len(text) for text, _ in line)
+        if here and used < width:
+            line.append((" " * (width - used), sel))
+        return line
+
+    def name_cell(self, row: Row, width: int) -> str:
+        sign = f" #{row.short or row.id[:4]}"
+        pin = ("^" if self.look.ascii else "▴") if row.pinned else ""
+        faint = " (hidden)" if row.hidden else ""
+        from tlui.runs.text import shorten
+
+        ellipsis = "~" if self.look.ascii else "…"
+        room = width - len(sign) - len(pin) - len(faint)
+        return pad(pin + shorten(printable(row.name), room, ellipsis) + sign + faint, width)
+
+    def _glyph(self, colour: int) -> str:
+        from tlui.tui.chart.glyphs import GLYPHS
+
+        return GLYPHS["ascii" if self.look.ascii else "braille"][colour % 8]
