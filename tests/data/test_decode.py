@@ -173,7 +173,7 @@ def test_decompression_bomb_is_named_before_it_is_decoded() -> None:
 
     head = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
     bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 99))
-    with pytest.raises(BadImage, match="100,000 x 100,000 pixels .* decompression bomb"):
+    with pytest.raises(BadImage, match=r"100,000 x 100,000 pixels .* decompression bomb"):
         decode(bomb)
 
 

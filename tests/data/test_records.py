@@ -1,0 +1,291 @@
+"""TFRecords and prepared TFDS folders, read without TensorFlow."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tlui.data.decode import decode
+from tlui.data.items import BadImage
+from tlui.data.sources.records import example
+from tlui.data.table import Table, open_dataset
+from tlui.errors import DataError
+
+Describe = Callable[..., Any]
+WriteShard = Callable[..., Path]
+
+
+@pytest.fixture
+def shards(tmp_path: Path, write_shard: WriteShard, image: Callable[..., bytes]) -> Path:
+    """Two train shards and one of test, labels from 1, shade 10 * n."""
+    root = tmp_path / "records"
+    for shard in range(2):
+        rows = [
+            {"image/encoded": image(shard * 60 + i * 10), "image/label": 1 + i % 3, "x": 0.5}
+            for i in range(6)
+        ]
+        write_shard(root / f"train-0000{shard}-of-00002", rows, packed=shard == 0)
+    rows = [{"image/encoded": image(200 + i), "image/label": 1 + i} for i in range(3)]
+    write_shard(root / "validation-00000-of-00001", rows)
+    (root / "labels.txt").write_text("cat\ndog\nélan\n")
+    return root
+
+
+def opened(describe: Describe, root: Path, **keys: Any) -> Table:
+    return open_dataset(describe(source="tfrecord", path=str(root), **{"validation": 0, **keys}))
+
+
+class TestTFRecord:
+    def test_items_at_random(self, shards: Path, describe: Describe) -> None:
+        table = opened(describe, shards, test_files="validation-*", labels_file="labels.txt")
+        assert table.classes == ["cat", "dog", "élan"]
+        train = table.splits["train"]
+        assert train.labels.tolist() == [0, 1, 2] * 4
+        assert train.names[7] == "train-00001-of-00002:1"
+        for item in (11, 0, 7, 3):
+            assert (decode(train.read(item)) == item * 10).all()
+        assert table.splits["test"].labels.tolist() == [0, 1, 2]
+
+    def test_numbers_name_classes_without_a_labels_file(
+        self, shards: Path, describe: Describe
+    ) -> None:
+        table = opened(describe, shards)
+        assert table.classes == ["1", "2", "3"]
+        assert any("validation-00000-of-00001" in note for note in table.notes)
+        named = opened(describe, shards, classes=["x", "y", "z"])
+        assert named.classes == ["x", "y", "z"]
+        assert named.splits["train"].labels.tolist() == [0, 1, 2] * 4
+        subset = opened(describe, shards, classes=["3", "1"])
+        assert subset.splits["train"].labels.tolist() == [1, 0] * 4
+        with pytest.raises(DataError, match=r"classes names labels 1 to 2 .* records have 3"):
+            opened(describe, shards, classes=["x", "y"])
+
+    def test_names_beside_the_numbers(
+        self, tmp_path: Path, write_shard: WriteShard, describe: Describe
+    ) -> None:
+        rows = [
+            {"image/encoded": b"x", "image/class/label": i, "image/class/text": f"n{i}".encode()}
+            for i in (3, 1, 3, 1)
+        ]
+        write_shard(tmp_path / "train-0", rows)
+        table = opened(describe, tmp_path, label_key="image/class/label")
+        assert table.classes == ["n1", "n3"]
+        assert table.splits["train"].labels.tolist() == [1, 0, 1, 0]
+
+    def test_labels_may_be_text(
+        self, tmp_path: Path, write_shard: WriteShard, describe: Describe
+    ) -> None:
+        rows = [{"image/encoded": b"x", "image/label": name} for name in (b"b", b"a", b"b")]
+        write_shard(tmp_path / "train-0", rows)
+        table = opened(describe, tmp_path)
+        assert table.classes == ["a", "b"]
+        assert table.splits["train"].labels.tolist() == [1, 0, 1]
+
+    def test_offset_that_does_not_fit(self, shards: Path, describe: Describe) -> None:
+        (shards / "two.txt").write_text("0:cat\n1:dog\n")
+        with pytest.raises(DataError, match=r"names labels 1 to 2 .*, but records have 3"):
+            opened(describe, shards, labels_file="two.txt")
+
+    def test_torn_and_corrupt_shards_are_named_with_the_byte(
+        self, shards: Path, describe: Describe
+    ) -> None:
+        first, second = sorted(shards.glob("train-*"))
+        opened(describe, shards)  # the index kept of the good files must not hide the damage
+        data = bytearray(first.read_bytes())
+        lengths = []
+        at = 0
+        while at < len(data):
+            lengths.append(at)
+            at += 16 + int.from_bytes(data[at : at + 8], "little")
+        data[lengths[4] + 40] ^= 1
+        first.write_bytes(data)
+        whole = second.read_bytes()
+        second.write_bytes(whole[:-7])
+        with pytest.raises(DataError) as caught:
+            opened(describe, shards)
+        text = str(caught.value)
+        assert f"{first.name}: corrupt at byte {lengths[4]:,} (record 4): the checksum" in text
+        assert f"{second.name}: truncated at byte" in text and "(record 5)" in text
+        second.write_bytes(whole + b"12345")
+        first.write_bytes(b"this is no record file at all")
+        with pytest.raises(DataError, match="not a TFRecord file at byte 0") as caught:
+            opened(describe, shards)
+        assert "5 bytes of its header are left" in str(caught.value)
+
+    def test_keys_that_are_not_there(self, shards: Path, describe: Describe) -> None:
+        with pytest.raises(DataError, match='no label in "label"; it has: image/encoded, image/la'):
+            opened(describe, shards, label_key="label")
+        table = opened(describe, shards, image_key="picture")
+        with pytest.raises(BadImage, match='no image in "picture"; it has: image/encoded'):
+            table.splits["train"].read(0)
+
+    def test_patterns(self, shards: Path, describe: Describe) -> None:
+        with pytest.raises(DataError, match=r"matches 'nope-\*'. It holds:\n  labels.txt"):
+            opened(describe, shards, train_files="nope-*")
+        with pytest.raises(DataError, match="both match train-00000"):
+            opened(describe, shards, test_files="*-of-00002")
+        with pytest.raises(DataError, match="does not exist"):
+            opened(describe, shards / "none")
+
+    def test_the_index_is_kept_until_the_file_changes(
+        self, shards: Path, describe: Describe, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from tlui.data.sources import records
+
+        read: list[Path] = []
+        true = records.records
+        monkeypatch.setattr(records, "records", lambda p, s: read.append(p) or true(p, s))
+        first = opened(describe, shards)
+        assert len(read) == 2
+        assert opened(describe, shards).fingerprint == first.fingerprint
+        assert len(read) == 2
+        shard = shards / "train-00000-of-00002"
+        state = shard.stat()
+        os.utime(shard, ns=(state.st_atime_ns, state.st_mtime_ns + 1000))
+        assert opened(describe, shards).fingerprint != first.fingerprint
+        assert read[2:] == [shard]
+        for kept in (Path(os.environ["TLUI_CACHE"]) / "index").iterdir():
+            kept.write_bytes(b"spoiled")
+        assert len(opened(describe, shards).splits["train"]) == 12
+
+    def test_examples_that_are_none(self) -> None:
+        rng = np.random.default_rng(0)
+        for length in range(60):
+            with_errors = rng.integers(0, 256, length).astype(np.uint8).tobytes()
+            try:
+                example(with_errors)
+            except ValueError:
+                pass
+
+    def test_what_tensorflow_writes(self, tmp_path: Path, describe: Describe) -> None:
+        pytest.importorskip("tensorflow")
+        script = """
+import sys, tensorflow as tf
+with tf.io.TFRecordWriter(sys.argv[1]) as writer:
+    for i in range(4):
+        image = tf.io.encode_png(tf.fill([9, 7, 3], tf.constant(i * 50, tf.uint8))).numpy()
+        feature = {
+            "image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image])),
+            "image/label": tf.train.Feature(int64_list=tf.train.Int64List(value=[i - 1])),
+            "image/width": tf.train.Feature(float_list=tf.train.FloatList(value=[7.0])),
+        }
+        example = tf.train.Example(features=tf.train.Features(feature=feature))
+        writer.write(example.SerializeToString())
+"""
+        path = tmp_path / "train-0"
+        subprocess.run([sys.executable, "-c", script, str(path)], check=True, capture_output=True)
+        table = opened(describe, tmp_path)
+        assert table.classes == ["-1", "0", "1", "2"]
+        for i in range(4):
+            assert (decode(table.splits["train"].read(i)) == i * 50).all()
+
+
+@pytest.fixture
+def prepared(tmp_path: Path, write_shard: WriteShard, image: Callable[..., bytes]) -> Path:
+    """A data_dir as TFDS leaves it: two versions; 2.10.0 has train (3 + 2) and test (2)."""
+    for version in ("2.9.0", "2.10.0"):
+        root = tmp_path / "tfds" / "birds" / version
+        shade = 0
+        for split, lengths in (("train", [3, 2]), ("test", [2])):
+            for i, length in enumerate(lengths):
+                rows = []
+                for _ in range(length):
+                    rows.append({"image": image(shade), "label": shade % 2, "id": b"x"})
+                    shade += 1
+                count = len(lengths)
+                write_shard(root / f"birds-{split}.tfrecord-{i:05}-of-{count:05}", rows)
+        info = {
+            "name": "birds",
+            "version": version,
+            "fileFormat": "tfrecord",
+            "splits": [
+                {
+                    "name": "train",
+                    "shardLengths": ["3", "2"],
+                    "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+                },
+                {"name": "test", "shardLengths": ["2"]},
+            ],
+        }
+        module = "tensorflow_datasets.core.features"
+        features = {
+            "pythonClassName": f"{module}.features_dict.FeaturesDict",
+            "featuresDict": {
+                "features": {
+                    "id": {"pythonClassName": f"{module}.text_feature.Text"},
+                    "image": {"pythonClassName": f"{module}.image_feature.Image"},
+                    "label": {"pythonClassName": f"{module}.class_label_feature.ClassLabel"},
+                }
+            },
+        }
+        (root / "dataset_info.json").write_text(json.dumps(info))
+        (root / "features.json").write_text(json.dumps(features))
+        (root / "label.labels.txt").write_text("owl\nwren\n")
+    return tmp_path / "tfds"
+
+
+class TestTFDS:
+    def open(self, describe: Describe, path: Path, name: str = "birds", **keys: Any) -> Table:
+        keys = {"validation": 0, **keys}
+        return open_dataset(describe(source="tfds", path=str(path), dataset=name, **keys))
+
+    def test_newest_version(self, prepared: Path, describe: Describe) -> None:
+        table = self.open(describe, prepared, test_split="test")
+        assert table.root.endswith("2.10.0")
+        assert table.classes == ["owl", "wren"]
+        assert table.splits["train"].labels.tolist() == [0, 1, 0, 1, 0]
+        assert table.splits["test"].labels.tolist() == [1, 0]
+        assert table.splits["train"].names[4] == "birds-train.tfrecord-00001-of-00002:1"
+        assert (decode(table.splits["test"].read(1)) == 6).all()
+
+    @pytest.mark.parametrize("name", ["birds:2.9.0", "birds:2.9.*", "birds:2.*.*"])
+    def test_versions(self, prepared: Path, describe: Describe, name: str) -> None:
+        root = self.open(describe, prepared, name).root
+        assert root.endswith("2.10.0" if name == "birds:2.*.*" else "2.9.0")
+
+    def test_the_folder_itself(self, prepared: Path, describe: Describe) -> None:
+        assert self.open(describe, prepared / "birds" / "2.9.0").classes == ["owl", "wren"]
+
+    def test_slices(self, prepared: Path, describe: Describe) -> None:
+        table = self.open(
+            describe, prepared, train_split="train[:60%]", validation_split="train[3:]+test"
+        )
+        assert [decode(table.splits["train"].read(i))[0, 0, 0] for i in range(3)] == [0, 1, 2]
+        assert [decode(table.splits["val"].read(i))[0, 0, 0] for i in range(4)] == [3, 4, 5, 6]
+        with pytest.raises(DataError, match="shares images with train"):
+            self.open(describe, prepared, validation_split="train[-2:]")
+
+    def test_what_is_not_there(self, prepared: Path, describe: Describe) -> None:
+        with pytest.raises(DataError, match=r"tfds build fish"):
+            self.open(describe, prepared, "fish")
+        with pytest.raises(DataError, match=r'version 9\.0\.0 .*"2\.9\.0", "2\.10\.0"'):
+            self.open(describe, prepared, "birds:9.0.0")
+        with pytest.raises(DataError, match=r'no split "valid" in birds. It has: "train", "test"'):
+            self.open(describe, prepared, validation_split="valid")
+        with pytest.raises(DataError, match="is no split"):
+            self.open(describe, prepared, validation_split="train[:half]")
+        shard = prepared / "birds" / "2.10.0" / "birds-train.tfrecord-00001-of-00002"
+        data = shard.read_bytes()
+        shard.write_bytes(data[:-3])
+        with pytest.raises(DataError, match="truncated at byte"):
+            self.open(describe, prepared)
+        shard.write_bytes(b"")
+        with pytest.raises(DataError, match=r"0 records, dataset_info.json says 2"):
+            self.open(describe, prepared)
+        shard.unlink()
+        with pytest.raises(DataError, match="shards are missing"):
+            self.open(describe, prepared)
+
+    def test_configs(self, prepared: Path, describe: Describe) -> None:
+        (prepared / "many" / "small").mkdir(parents=True)
+        (prepared / "birds" / "2.9.0").rename(prepared / "many" / "small" / "1.0.0")
+        assert "small" in self.open(describe, prepared, "many").root
+        assert "small" in self.open(describe, prepared, "many/small:1.0.0").root
