@@ -8,20 +8,31 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tomli
-from pydantic import Field, PositiveFloat, ValidationError
+from pydantic import BeforeValidator, Field, PositiveFloat
 
 from tlui.errors import PresetError
-from tlui.recipe.problems import Problems, dotted, sentences
+from tlui.recipe.problems import Problems, dotted, shown
 from tlui.recipe.strict import Table
+
+
+def _words(given: Any) -> Any:
+    words = given if isinstance(given, list) else [given]
+    if not words or not all(isinstance(word, str) and word for word in words):
+        raise ValueError(f"must be text in quotes, or a list of such. Received: {shown(given)}")
+    return given
+
+
+Words = Annotated[str | list[str], BeforeValidator(_words)]
+"""One word or several."""
 
 
 class Notify(Table):
     """What happens when a run or the whole queue has ended."""
 
-    command: str | list[str] | None = None
+    command: Words | None = None
     """A program, with its arguments as a list; it gets the message in $TLUI_MESSAGE."""
     webhook: str | None = None
     """A URL that gets the message as JSON."""
@@ -39,12 +50,12 @@ class Cache(Table):
 class Config(Table):
     """Everything the configuration file may hold."""
 
-    datasets: dict[str, str] = {}
+    datasets: dict[str, Annotated[str, Field(min_length=1)]] = {}
     """Where datasets lie: `intel = "~/data/intel"`."""
     home: str | None = None
     """Where runs are kept, unless --home or $TLUI_HOME say otherwise."""
     notify: Notify = Notify()
-    keys: dict[str, str | list[str]] = {}
+    keys: dict[str, Words] = {}
     """Keys of the app: `stop = "x"`."""
     cache: Cache = Field(default=Cache())
 
@@ -73,13 +84,15 @@ def load_config(path: Path | None = None) -> Config:
 
 def validated(document: dict[str, Any], where: str) -> Config:
     """A configuration from its TOML document. Raises PresetError with every problem."""
+    from tlui.recipe.validate import check
+
+    config, found = check(Config, document)
+    if config is not None:
+        return config
     problems = Problems(where)
-    try:
-        return Config.model_validate(document)
-    except ValidationError as error:
-        for loc, message in sentences(error, Config, document):
-            problems.add(dotted(loc), message)
-        raise PresetError(problems.lines) from None
+    for loc, message in found:
+        problems.add(dotted(loc), message)
+    raise PresetError(problems.lines)
 
 
 MOST_BYTES = 4_000_000

@@ -226,7 +226,7 @@ Optimizer = Annotated[
 
 
 def _freeze(given: Any) -> Any:
-    if given in catalogue.REGIMES or not isinstance(given, str):
+    if not isinstance(given, str) or given in catalogue.REGIMES:
         return given
     if re.fullmatch(r"top:[1-9]\d*|from:.+", given):
         return given
