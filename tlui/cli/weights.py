@@ -5,7 +5,7 @@ Listing looks at files only; downloading is done by a process that has TensorFlo
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,11 +28,16 @@ def pull(name: NameArgument, alpha: AlphaOption = 1.0, image_size: SizeOption = 
     import subprocess
     import sys
 
-    from tlui.errors import TluiError
-    from tlui.recipe.catalogue import BACKBONES, unknown
+    from pydantic import ValidationError
 
-    if name not in BACKBONES:
-        raise TluiError(unknown("backbone", name, BACKBONES), code=2)
+    from tlui.errors import TluiError
+    from tlui.recipe.schema import Backbone
+
+    try:
+        Backbone(name=name, alpha=alpha, weights="imagenet")
+    except ValidationError as error:
+        problems = [e["msg"].removeprefix("Value error, ") for e in error.errors()]
+        raise TluiError("\n".join(problems), code=2) from None
     command = [sys.executable, "-m", "tlui.trainer.weights", name, "--alpha", f"{alpha:g}"]
     if image_size is not None:
         command += ["--image-size", str(image_size)]
@@ -42,23 +47,51 @@ def pull(name: NameArgument, alpha: AlphaOption = 1.0, image_size: SizeOption = 
 
 
 def list_weights(json: JsonOption = False) -> None:
-    """Show the weights that are in Keras's cache."""
-    import os
+    """Show the weights that are in Keras's cache, and the backbones they serve."""
     from json import dumps
-    from pathlib import Path
 
+    from tlui.recipe.catalogue import weights_folder
     from tlui.runs.text import printable
 
-    folder = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models"
-    found = sorted(folder.glob("*.h5")) if folder.is_dir() else []
+    folder = weights_folder()
+    rows = _rows(folder)
     if json:
-        rows = [{"file": path.name, "bytes": path.stat().st_size} for path in found]
-        typer.echo(dumps({"folder": str(folder), "files": rows}))
+        typer.echo(dumps({"folder": str(folder), "weights": rows}))
         return
-    if not found:
+    if not rows:
         typer.echo(f"{printable(folder)}: no weights yet; tlui weights pull NAME fetches some")
         return
     typer.echo(printable(folder))
-    for path in found:
-        top = "no top" if "no_top" in path.name or "notop" in path.name else "with top"
-        typer.echo(f"{path.stat().st_size / 1e6:8.1f} MB  {top:<8}  {printable(path.name)}")
+    for row in rows:
+        fits = [f"alpha {row['alpha']:g}"] if row["alpha"] is not None else []
+        fits += [f"{row['image_size']} px"] if row["image_size"] is not None else []
+        serves = row["backbone"] or "(not a backbone without its top)"
+        note = f"{serves} {', '.join(fits)}".strip()
+        typer.echo(f"{row['bytes'] / 1e6:8.1f} MB  {note:<34}  {printable(row['file'])}")
+
+
+def _rows(folder: Any) -> list[dict[str, Any]]:
+    """Every weights file, with the backbone, alpha and image size it is for, where it is one's."""
+    from tlui.recipe.catalogue import BACKBONES, weights_file
+
+    known: dict[str, tuple[str, float | None, int | None]] = {}
+    for name, spec in BACKBONES.items():
+        if not spec.imagenet:
+            continue
+        for alpha in spec.alphas or (1.0,):
+            for size in spec.sizes or (spec.size,):
+                shown = alpha if spec.alphas else None, size if spec.sizes else None
+                known[weights_file(name, alpha, size)] = (name, *shown)
+    rows = []
+    for path in sorted(folder.glob("*.h5")) if folder.is_dir() else []:
+        backbone, width, side = known.get(path.name, (None, None, None))
+        rows.append(
+            {
+                "file": path.name,
+                "bytes": path.stat().st_size,
+                "backbone": backbone,
+                "alpha": width,
+                "image_size": side,
+            }
+        )
+    return rows

@@ -87,7 +87,7 @@ def small_enough(name):
 def test_every_backbone_builds_freezes_cuts_saves_and_loads(name, experiment, noise, tmp_path):
     spec = BACKBONES[name]
     size = max(spec.least, 64)
-    network = build(experiment(name, size=size), 3)
+    network = build(experiment(name, alpha=1.0, size=size), 3)
     counted = sum(int(np.prod(v.shape)) for v in network.backbone.weights)
     assert counted == spec.parameters
     images = noise(2, size)

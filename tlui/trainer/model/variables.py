@@ -8,6 +8,7 @@ in another of the same shape.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -102,5 +103,5 @@ def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
             return {key: file[key] for key in keys}
     except FileNotFoundError:
         raise TluiError(f"{path}: no such checkpoint; that run has not saved one yet") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise TluiError(f"{path}: not a readable checkpoint ({error})") from error
