@@ -10,6 +10,7 @@ from tlui.cli import (
     cache,
     compare,
     dataset,
+    doctor,
     export,
     ls,
     plot,
@@ -48,6 +49,11 @@ def start(
 
         typer.echo(f"tlui {tlui.__version__}")
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        from tlui.runs.directory import Home
+        from tlui.tui.app import run as open_app
+
+        raise typer.Exit(open_app(Home.at(home), ascii=ascii, mouse=not no_mouse))
 
 
 app.command("run")(run.run)
@@ -81,3 +87,5 @@ _weights.command("pull")(weights.pull)
 _cache = _group("cache", "Decoded images and features kept between runs.")
 _cache.command("ls")(cache.list_entries)
 _cache.command("rm")(cache.remove_entries)
+
+app.command("doctor")(doctor.doctor)
