@@ -45,8 +45,9 @@ def notify(home: Home, run: RunDirectory, final: Status) -> None:
             "message": f"tlui: {name} ({run.id}) {final.state}{why}",
         }
         _send(wanted, message)
-        if queue_is_done(home):
-            _send(wanted, {**message, "event": "queue", "message": "tlui: the queue is done"})
+        if queue_is_done(home) and order.take_busy(home):
+            said = "tlui: the queue is done"
+            _send(wanted, {"event": "queue", "run": "", "name": "", "state": "", "message": said})
     except TluiError as error:
         print(f"tlui: no notification: {error}", file=sys.stderr)
 

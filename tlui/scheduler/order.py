@@ -23,13 +23,15 @@ from typing import Any, Literal
 
 from tlui.errors import TluiError
 from tlui.runs.directory import Home
-from tlui.runs.files import make_private, read_json, sync_folder, write_json
+from tlui.runs.files import FILE_MODE, make_private, read_json, sync_folder, write_json
 from tlui.runs.process import Identity, identify, liveness
 from tlui.runs.status import read_status
 
 STEP = 1 << 20
 """Distance between neighbours, so that a run can be put between two others."""
 FIRST = 1 << 50
+BUSY = ".busy"
+"""There since something was queued; who finds the queue done takes it away and says so."""
 ENTRY = re.compile(r"(\d{18})-([0-9a-f]{8})(\.held)?")
 Move = Literal["top", "up", "down", "bottom"]
 
@@ -97,9 +99,19 @@ def append(home: Home, run_ids: Iterable[str], wishes: Wishes, *, held: bool = F
                 last += STEP
                 name = f"{last:018d}-{run_id}{'.held' if held else ''}"
                 write_json(where / name, {"version": 1, **asdict(wishes)}, sync=False)
+        (where / BUSY).touch(mode=FILE_MODE)
         sync_folder(where)
     except OSError as error:
         raise TluiError(f"{where}: cannot be written ({error.strerror})") from error
+
+
+def take_busy(home: Home) -> bool:
+    """Whether the queue was busy until now; True for one caller only."""
+    try:
+        (folder(home) / BUSY).unlink()
+    except OSError:
+        return False
+    return True
 
 
 def remove(home: Home, run_id: str) -> None:

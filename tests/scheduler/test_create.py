@@ -1,0 +1,112 @@
+"""Runs made of a preset: their order, their parents, what they start from."""
+
+from __future__ import annotations
+
+import pytest
+from scheduler.bench import Bench
+
+from tlui.errors import TluiError
+from tlui.recipe.preset import parse_preset
+from tlui.recipe.toml import load_experiment
+from tlui.runs.directory import Home, RunDirectory
+from tlui.runs.files import write_json
+from tlui.runs.status import Status, write_status
+from tlui.scheduler import order
+from tlui.scheduler.create import create_runs
+from tlui.scheduler.order import Wishes
+from tlui.scheduler.parents import readiness, take_parent
+
+LAB = """
+version = 1
+name = "lab"
+dataset = { source = "digits" }
+backbone = { name = "SmallConvNet", weights = "none" }
+[[phase]]
+epochs = 1
+lr = { policy = "constant", initial = 1e-3 }
+[[experiment]]
+name = "head"
+sweep = { "phase.0.lr.initial" = [1e-3, 1e-4] }
+[[experiment]]
+name = "full"
+start_from = { experiment = "head", pick = "PICK" }
+sweep = { "phase.0.lr.initial" = [1e-3, 1e-4] }
+"""
+
+
+def finish(run: RunDirectory, value: float, monitor: str = "val_accuracy") -> None:
+    best = {"epoch": 1, "monitor": monitor, "value": value}
+    write_json(run.result, {"best": best, "metrics": {}})
+    write_status(run.status, Status("finished"))
+
+
+def test_runs_are_queued_in_order_with_their_wishes(home: Home) -> None:
+    wishes = Wishes(device="cpu", per_device=2)
+    runs = create_runs(home, parse_preset(LAB.replace("PICK", "best")), wishes)
+    line = order.entries(home)
+    assert [entry.run for entry in line] == [run.id for run in runs]
+    assert {entry.wishes() for entry in line} == {wishes}
+    meta = runs[0].read_meta()
+    assert (meta["preset"], meta["experiment"], meta["parents"]) == ("lab", "head", [])
+    assert meta["config"]["phase.0.lr.initial"] == 1e-3
+    assert len({run.read_meta()["lab"] for run in runs}) == 1
+
+
+def test_a_matching_parent_is_known_from_the_start(home: Home) -> None:
+    runs = create_runs(home, parse_preset(LAB.replace("PICK", "match")))
+    heads, fulls = runs[:2], runs[2:]
+    for head, full in zip(heads, fulls, strict=True):
+        assert full.read_meta()["parents"] == [head.id]
+        start = load_experiment(full.preset).start_from
+        assert start is not None and (start.run, start.experiment) == (head.id, None)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "values", "winner"),
+    [("val_accuracy", (0.7, 0.9), 1), ("val_loss", (0.7, 0.9), 0)],
+)
+def test_the_best_parent_is_chosen_when_all_have_ended(
+    home: Home, monitor: str, values: tuple[float, float], winner: int
+) -> None:
+    runs = create_runs(home, parse_preset(LAB.replace("PICK", "best")))
+    heads, full = runs[:2], runs[2]
+    assert full.read_meta()["parents"] == [head.id for head in heads]
+    finish(heads[0], values[0], monitor)
+    assert "which is queued" in readiness(home, full).reason
+    finish(heads[1], values[1], monitor)
+    ready = readiness(home, full)
+    assert ready.ready and ready.parent == heads[winner].id
+    take_parent(full, heads[winner].id)
+    start = load_experiment(full.preset).start_from
+    assert start is not None and (start.run, start.experiment) == (heads[winner].id, None)
+
+
+def test_the_best_of_those_that_finished_will_do(home: Home) -> None:
+    runs = create_runs(home, parse_preset(LAB.replace("PICK", "best")))
+    finish(runs[0], 0.5)
+    write_status(runs[1].status, Status("failed", reason="no memory"))
+    assert readiness(home, runs[2]).parent == runs[0].id
+    write_status(runs[0].status, Status("diverged", reason="nan"))
+    lost = readiness(home, runs[2])
+    assert lost.failed and "failed: no memory" in lost.reason and "diverged: nan" in lost.reason
+
+
+def test_the_chosen_parent_is_written_before_the_trainer_starts(bench: Bench) -> None:
+    runs = create_runs(bench.home, parse_preset(LAB.replace("PICK", "best")))
+    names = [run.read_meta()["name"] for run in runs]
+    finish(runs[0], 0.9)
+    finish(runs[1], 0.8)
+    for run in runs[:2]:
+        order.remove(bench.home, run.id)
+    bench.trainer = ("/bin/true",)
+    assert bench.start() == [runs[2].id], names
+    bench.ended(runs[2])
+    start = load_experiment(runs[2].preset).start_from
+    assert start is not None and start.run == runs[0].id
+
+
+def test_starting_from_a_run_that_is_not_there_makes_nothing(home: Home) -> None:
+    text = LAB.replace('experiment = "head", pick = "PICK"', 'run = "abcdef01"')
+    with pytest.raises(TluiError, match="abcdef01"):
+        create_runs(home, parse_preset(text))
+    assert list(home) == [] and order.entries(home) == []

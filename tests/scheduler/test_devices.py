@@ -1,0 +1,134 @@
+"""Which GPU a run takes, from what NVML says; NVML itself is the only thing that is not real."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tlui.runs.directory import Home
+from tlui.scheduler.claims import CPU, Claims
+from tlui.scheduler.devices import choose, list_devices
+from tlui.scheduler.launch import environment
+from tlui.scheduler.order import Wishes
+
+OTHERS_PID = 1
+"""init: a process of somebody else, unless the tests run as root."""
+
+
+class Nvml:
+    """NVML's functions over a table of GPUs; a GPU given as an exception answers nothing."""
+
+    def __init__(self, *gpus: dict[str, Any]) -> None:
+        self.gpus = gpus
+
+    def nvmlDeviceGetCount(self) -> int:
+        return len(self.gpus)
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> dict[str, Any]:
+        gpu = self.gpus[index]
+        if gpu.get("lost"):
+            raise RuntimeError("GPU is lost")
+        return {"uuid": f"GPU-{index}", **gpu}
+
+    def nvmlDeviceGetUUID(self, gpu: dict[str, Any]) -> str:
+        return gpu["uuid"]
+
+    def nvmlDeviceGetName(self, gpu: dict[str, Any]) -> bytes:
+        return b"Test GPU"
+
+    def nvmlDeviceGetMemoryInfo(self, gpu: dict[str, Any]) -> Any:
+        total, used = gpu.get("total", 16_000), gpu.get("used", 300)
+        return SimpleNamespace(total=total << 20, free=(total - used) << 20, used=used << 20)
+
+    def nvmlDeviceGetUtilizationRates(self, gpu: dict[str, Any]) -> Any:
+        return SimpleNamespace(gpu=gpu.get("busy", 0))
+
+    def nvmlDeviceGetComputeRunningProcesses(self, gpu: dict[str, Any]) -> list[Any]:
+        return [SimpleNamespace(pid=pid, usedGpuMemory=None) for pid in gpu.get("pids", [])]
+
+
+def pick(home: Home, nvml: Any, count: int = 1, **wishes: Any) -> list[str] | str:
+    """UUIDs of what is chosen, or the reason why nothing is."""
+    choice = choose(Wishes(**wishes), count, list_devices(nvml), Claims(home))
+    assert bool(choice.devices) != bool(choice.reason)
+    return choice.reason or [device.key for device in choice.devices]
+
+
+def test_the_freest_gpu_is_taken(home: Home) -> None:
+    assert pick(home, Nvml({"used": 900}, {"used": 100}, {"used": 500})) == ["GPU-1"]
+
+
+def test_a_taken_gpu_is_not_taken_twice(home: Home) -> None:
+    nvml = Nvml({}, {})
+    assert Claims(home).take("aaaaaaaa", ["GPU-0"])
+    assert pick(home, nvml) == ["GPU-1"]
+    assert Claims(home).take("bbbbbbbb", ["GPU-1"])
+    reason = pick(home, nvml)
+    assert "GPU 0, where aaaaaaaa runs" in reason and "GPU 1, where bbbbbbbb runs" in reason
+
+
+def test_a_host_without_gpu_has_its_cpu(home: Home) -> None:
+    assert pick(home, Nvml()) == [CPU]
+    assert "this host has none" in pick(home, Nvml(), device="gpu")
+    assert pick(home, Nvml({}), device="cpu") == [CPU]
+
+
+def test_named_by_index_or_uuid(home: Home) -> None:
+    assert pick(home, Nvml({}, {"used": 900}), device="gpu:1") == ["GPU-1"]
+    assert pick(home, Nvml({}, {"uuid": "GPU-abc"}), device="gpu:GPU-ab") == ["GPU-abc"]
+    assert pick(home, Nvml({}), device="gpu:7") == ("asks for GPU 7, which this host does not have")
+
+
+def test_gpus_in_use_by_others_are_left_alone_unless_told(home: Home) -> None:
+    nvml = Nvml({"pids": [OTHERS_PID], "used": 9000})
+    reason = pick(home, nvml)
+    assert "GPU 0 is in use by" in reason and "--device gpu:0 takes it anyway" in reason
+    assert pick(home, nvml, device="gpu:0") == ["GPU-0"]
+    assert pick(home, nvml, min_free_memory=4000) == ["GPU-0"]
+    assert "waits for 8000 MB free" in pick(home, nvml, min_free_memory=8000)
+
+
+def test_memory_in_use_by_unseen_processes_counts(home: Home) -> None:
+    assert "can't be seen" in pick(home, Nvml({"used": 4000}))
+
+
+def test_several_devices_are_chosen_at_once(home: Home) -> None:
+    nvml = Nvml({"used": 500}, {"pids": [OTHERS_PID]}, {"used": 100})
+    assert pick(home, nvml, count=2) == ["GPU-2", "GPU-0"]
+    assert pick(home, nvml, count=4) == "asks for 4 GPUs, and this host has 3"
+    assert "waits for 3 GPUs, 2 free" in pick(home, nvml, count=3)
+
+
+def test_sharing_prefers_the_emptier_gpu(home: Home) -> None:
+    nvml = Nvml({"used": 0}, {"used": 900})
+    claims = Claims(home)
+    assert claims.take("aaaaaaaa", ["GPU-0"], per_device=2)
+    assert pick(home, nvml, per_device=2) == ["GPU-1"]
+    assert claims.take("bbbbbbbb", ["GPU-1"])
+    assert pick(home, nvml, per_device=2) == ["GPU-0"]
+
+
+def test_a_gpu_that_answers_nothing_is_passed_over(home: Home) -> None:
+    assert pick(home, Nvml({"lost": True}, {})) == ["GPU-1"]
+
+
+@pytest.mark.parametrize(
+    ("given", "keys"),
+    [("1", ["GPU-1"]), ("GPU-2,0", ["GPU-2", "GPU-0"]), ("", []), ("-1", []), ("0,9,1", ["GPU-0"])],
+)
+def test_cuda_visible_devices_limits_what_is_seen(
+    monkeypatch: pytest.MonkeyPatch, given: str, keys: list[str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    seen = [d.key for d in list_devices(Nvml({}, {}, {})) if d.kind == "gpu"]
+    assert seen == keys
+
+
+def test_a_trainer_sees_its_devices_and_no_others() -> None:
+    env = environment(["GPU-a", "GPU-b"], "two", {"CUDA_VISIBLE_DEVICES": "0", "X": "y"})
+    assert env["CUDA_VISIBLE_DEVICES"] == "GPU-a,GPU-b"
+    assert (env["TLUI_DEVICE"], env["X"]) == ("two", "y")
+    assert environment([CPU], "cpu", os.environ)["CUDA_VISIBLE_DEVICES"] == "-1"
