@@ -98,6 +98,7 @@ class Node:
     def supervise(self) -> None:
         """Run the supervisor to its end; one that was killed gets a successor."""
         adopt = False
+        self.say(f"Slurm job {job_id(self.given)}: {self.run.id} on {label(self.given)}")
         while True:
             orders = Orders(
                 devices=(), label=label(self.given), trainer=self.trainer, adopt=adopt
