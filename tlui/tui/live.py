@@ -25,6 +25,7 @@ from tlui.tui.messages import RunChanged
 POLL_SECONDS = 0.5
 """Two looks a second: below the four frames a second the screen may spend."""
 PORTION = 512 * 1024
+LOG_BYTES, LOG_LINES = 32 * 1024, 200
 
 
 @dataclass
@@ -50,6 +51,10 @@ class LiveRun:
         self._result_stamp: int | None = None
         self._seen: tuple[Any, ...] = ()
         self._system_count = 0
+        self._log_size = -1
+        self._sweep: list[str] | None = None
+        self.trainer_log: list[str] = []
+        """The last lines of the trainer's own output, once it has ended badly."""
 
     def poll(self) -> bool:
         """Read what is new; True where the screen has something to show for it."""
@@ -66,6 +71,8 @@ class LiveRun:
             self._result_stamp = stamp
             self.result = read_json(self.run.result)
         observed = self.run.observe()
+        if observed.state in ("failed", "interrupted", "diverged"):
+            self._read_trainer_log()
         seen = (observed.state, observed.reason, observed.status.progress, stamp, self.complete)
         with self._lock:
             self.history.feed(events)
@@ -73,6 +80,38 @@ class LiveRun:
         changed = self._reader.offset != before or seen != self._seen
         self._seen = seen
         return changed
+
+    def _read_trainer_log(self) -> None:
+        """The end of trainer.log, a bounded part of it."""
+        try:
+            with open(self.run.log, "rb") as file:
+                size = file.seek(0, 2)
+                if size == self._log_size:
+                    return
+                self._log_size = size
+                file.seek(max(size - LOG_BYTES, 0))
+                text = file.read(LOG_BYTES).decode("utf-8", "replace")
+        except OSError:
+            return
+        self.trainer_log = [line.rpartition("\r")[2] for line in text.splitlines()][-LOG_LINES:]
+
+    def class_names(self) -> list[str]:
+        """Class names by index, from classes.json; empty where there is none."""
+        given = read_json(self.run.classes) or {}
+        found = given.get("classes")
+        return [str(name) for name in found] if isinstance(found, list) else []
+
+    def sweep(self) -> list[str]:
+        """Dotted paths of the settings its preset's sweep chose, as its own preset.toml says."""
+        if self._sweep is None:
+            import tomllib
+
+            try:
+                given = tomllib.loads(self.run.preset.read_text("utf-8"))
+                self._sweep = list((given.get("origin") or {}).get("sweep") or {})
+            except (OSError, ValueError, AttributeError):
+                self._sweep = []
+        return self._sweep
 
     @property
     def reading(self) -> bool:

@@ -329,7 +329,7 @@ class RunsScreen(Framed):
             self.open_run(row, pane=2)
 
     def do_export(self) -> None:
-        from tlui.tui.screens.modals import ExportModal
+        from tlui.tui.screens.export import ExportModal
         from tlui.tui.watch import HIDDEN
 
         query = self.query_now
