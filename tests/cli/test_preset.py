@@ -1,0 +1,120 @@
+"""`tlui preset`: what it prints and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tlui.recipe.bundled import bundled_presets
+
+GOOD = """
+name = "lab"
+[dataset]
+source = "digits"
+[backbone]
+name = "SmallConvNet"
+weights = "none"
+[[phase]]
+freeze = "none"
+epochs = 3
+lr = { policy = "constant", initial = 1e-4 }
+[[phase]]
+epochs = 2
+lr = { policy = "cosine", initial = 1e-4 }
+[[experiment]]
+name = "a [red]"
+[[experiment]]
+name = "b"
+start_from = { experiment = "a [red]" }
+sweep = { "train.seed" = [1, 2] }
+"""
+
+
+def tlui(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tlui.cli.main", "preset", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "PYTHONUTF8": "1"},
+    )
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    path = tmp_path / "good.toml"
+    path.write_text(GOOD)
+    return path
+
+
+def test_check_shows_the_runs_and_what_learns_in_each_phase(good: Path) -> None:
+    done = tlui("check", str(good))
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"{good}: ok, 3 runs"
+    assert lines[1].split() == [
+        *("run", "dataset", "backbone", "learns", "lr", "epochs", "trainable", "/", "total"),
+        *("starts", "from"),
+    ]
+    assert lines[2].split() == [
+        *("a", "[red]", "digits", "SmallConvNet", "(random)", "all", "1e-4", "3"),
+        *("288,746", "/", "289,642"),
+    ]
+    assert lines[3].split() == ["head", "cosine", "1e-4", "2", "1,290", "/", "289,642"]
+    assert [line.split()[0] for line in lines[4:8:2]] == ["b-1", "b-2"]
+    assert lines[4].endswith("a [red]")
+
+
+def test_check_says_every_problem_of_every_file_and_ends_with_2(good: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.toml"
+    bad.write_text(GOOD.replace('"cosine"', '"cos"').replace("epochs = 3", "epochs = 0"))
+    done = tlui("check", str(good), str(bad), str(tmp_path / "none.toml"))
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == [
+        f"tlui: {bad}: phase[0].epochs: must be at least 1 and at most 100000. Received: 0",
+        f'tlui: {bad}: phase[1].lr.policy: "cos" is not a policy (did you mean "cosine"?)',
+        f"tlui: {tmp_path}/none.toml: cannot be read: No such file or directory",
+    ]
+
+
+def test_check_takes_overrides_and_a_choice(good: Path) -> None:
+    done = tlui("check", str(good), "--no-count", "--set", "phase.*.epochs=7", "--only", "a [red]")
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert lines[0].endswith("ok, 1 run")
+    assert [line.split()[-1] for line in lines[2:]] == ["7", "7"]
+
+
+def test_check_notes_a_dataset_nobody_said_where_to_find() -> None:
+    pcam = next(path for path in bundled_presets() if path.stem == "pcam-backbones")
+    done = tlui("check", str(pcam), "--no-count")
+    assert done.returncode == 0
+    assert "note: dataset.path: missing: where is pcam?" in done.stdout
+
+
+def test_check_as_json(good: Path) -> None:
+    done = tlui("check", str(good), "--no-count", "--json")
+    rows = json.loads(done.stdout)
+    assert [(row["name"], row["parents"]) for row in rows] == [
+        ("a [red]", []),
+        ("b-1", ["a [red]"]),
+        ("b-2", ["a [red]"]),
+    ]
+    assert rows[1]["config"]["train"]["seed"] == 1
+
+
+def test_schema_is_json() -> None:
+    done = tlui("schema")
+    assert json.loads(done.stdout)["title"] == "tlui preset"
+
+
+def test_list_names_files_that_can_be_run() -> None:
+    done = tlui("list")
+    paths = [line for line in done.stdout.splitlines() if not line.startswith(" ")]
+    assert [Path(path).exists() for path in paths] == [True] * 6
