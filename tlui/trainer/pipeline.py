@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from tlui.data.parallel import cpus
 from tlui.errors import TluiError
 from tlui.recipe.schema import Augment
 from tlui.trainer import augment as change
@@ -33,6 +34,10 @@ class ImageSource(Protocol):
 
     def batch(self, indices: np.ndarray, /) -> np.ndarray:
         """uint8 (k, side, side, 3) of these rows."""
+
+
+MOST_CALLS = 8
+"""Batches augmented at once; each holds its pixels in memory."""
 
 
 def steps_in(count: int, batch_size: int) -> int:
@@ -90,7 +95,12 @@ def batches(
         return _load(gather, step, classes)
 
     dataset = tf.data.Dataset.range(min(start_step, steps), steps)
-    dataset = dataset.map(tf.autograph.experimental.do_not_convert(load))
+    calls = min(MOST_CALLS, max(1, cpus() // 2)) if active is not None else 1
+    dataset = dataset.map(
+        tf.autograph.experimental.do_not_convert(load),
+        num_parallel_calls=calls,
+        deterministic=True,
+    )
     options = tf.data.Options()
     options.deterministic = True
     options.autotune.enabled = False
