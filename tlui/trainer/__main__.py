@@ -32,8 +32,6 @@ def main(arguments: list[str] | None = None) -> int:
         if not run.preset.is_file():
             raise TluiError(f"{run.path}: not a run directory (it holds no preset.toml)", code=2)
         reporter = Reporter(run)
-        if run.result.is_file() and reporter.before.state == "finished" and not given.resume:
-            pass
     except TluiError as error:
         print(f"tlui: {error}", file=sys.stderr)
         return error.code
@@ -42,13 +40,14 @@ def main(arguments: list[str] | None = None) -> int:
         return FAILED
     requests = Requests(run.requests)
     requests.install()
-    outcome = _train(run, reporter, requests)
+    outcome = train_here(run, reporter, requests)
     requests.honour()
     reporter.end(outcome.state, outcome.code, outcome.reason, outcome.advice)
     return outcome.code
 
 
-def _train(run: RunDirectory, reporter: Reporter, requests: Requests) -> Outcome:
+def train_here(run: RunDirectory, reporter: Reporter, requests: Requests) -> Outcome:
+    """Train in this process; whatever goes wrong comes back as an outcome."""
     try:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")

@@ -47,8 +47,6 @@ def prepare_devices(wanted: int) -> Devices:
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
-    threads = cpus()
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
     if gpus:
         if wanted > len(gpus):
             raise TluiError(

@@ -88,9 +88,13 @@ class ImageFeed:
         images = self.images.get(split)
         if images is None or not len(images):
             return None
+        return self.natural(images, self.evaluation_batch_size)
+
+    def natural(self, images: ImageSource, batch_size: int) -> Any:
+        """Batches (index, x, y, label) of images in natural order, unchanged."""
         return batches(
             images,
-            batch_size=self.evaluation_batch_size,
+            batch_size=batch_size,
             size=self.size,
             seed=self.seed,
             epoch=None,

@@ -28,9 +28,9 @@ from tlui.trainer.objective import Objective
 from tlui.trainer.optimizers import make_optimizer
 from tlui.trainer.pace import Pace
 from tlui.trainer.reporter import Reporter
-from tlui.trainer.signals import Requests
+from tlui.trainer.signals import AskedToEndError, Requests
 from tlui.trainer.state import TrainingState, rate_at, should_stop_early
-from tlui.trainer.step import Forward, Learner, predictor
+from tlui.trainer.step import Forward, Learner, predictor, to_array
 from tlui.trainer.tensorboard import TensorBoard
 from tlui.trainer.watch import Watch
 
@@ -99,7 +99,14 @@ class Fit:
         mode = batchnorm_mode(phase.batchnorm, self.experiment.transfers)
         regime = set_regime(self.network, phase.freeze, mode)
         self._announce(phase, regime)
-        stage = self.stage(phase, regime)
+        try:
+            stage = self.stage(phase, regime)
+        except AskedToEndError as asked:
+            if not state.epoch:
+                raise
+            if self.resumed is None:
+                self._save("the request to end")
+            return asked.request
         self._feed, self._steps = stage.feed, stage.feed.steps
         self._predict = predictor(stage.forward)
         scope = self.strategy.scope() if self.strategy is not None else _Anywhere()
@@ -231,12 +238,12 @@ class Fit:
             self.reporter.alert("tensorboard", f"TensorBoard's files cannot be written: {error}")
 
     def _checkpoint(self, weights_only: bool = False) -> Checkpoint:
-        arrays = {key: np.array(v) for key, v in self._variables.items()}
+        arrays = {key: to_array(v) for key, v in self._variables.items()}
         if weights_only:
             arrays = {k: v for k, v in arrays.items() if not k.endswith(f"/{SEED}")}
         elif self._learner is not None:
             for i, variable in enumerate(self._learner.optimizer.variables):
-                arrays[f"optimizer/{i:03}"] = np.array(variable)
+                arrays[f"optimizer/{i:03}"] = to_array(variable)
             for key, value in self._learner.counts.arrays().items():
                 arrays[f"counts/{key}"] = value
         return Checkpoint(arrays, self.state.to_dict())

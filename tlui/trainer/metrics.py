@@ -22,7 +22,7 @@ def higher_is_better(monitor: str) -> bool:
 def confusion_counts(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """int64 (classes, classes): rows are labels, columns predictions."""
     cells = labels.astype(np.int64) * classes + predicted.astype(np.int64)
-    flat: Any = np.bincount(cells, minlength=classes * classes)
+    flat = np.bincount(cells, minlength=classes * classes)
     return np.asarray(flat.reshape(classes, classes))
 
 
@@ -46,7 +46,7 @@ def from_confusion(confusion: np.ndarray) -> dict[str, float]:
 
 
 def _ratio(over: np.ndarray, under: np.ndarray) -> np.ndarray:
-    return np.divide(over, under, out=np.zeros_like(over), where=under > 0)
+    return np.asarray(np.divide(over, under, out=np.zeros_like(over), where=under > 0))
 
 
 def from_predictions(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:

@@ -15,6 +15,7 @@ from tlui.runs.directory import RunDirectory
 from tlui.runs.files import write_json
 from tlui.trainer.checkpoint import Checkpoint, Checkpoints
 from tlui.trainer.environment import Devices, describe, prepare_devices
+from tlui.trainer.features import CachedFeed
 from tlui.trainer.feed import ImageFeed
 from tlui.trainer.model.build import build
 from tlui.trainer.model.network import Network
@@ -22,18 +23,10 @@ from tlui.trainer.model.variables import assign_variables
 from tlui.trainer.model.warm import warm_start
 from tlui.trainer.objective import Objective, objective_for
 from tlui.trainer.reporter import Reporter
-from tlui.trainer.signals import Requests
+from tlui.trainer.signals import AskedToEndError, Request, Requests
 from tlui.trainer.state import TrainingState
 
 PROGRESS_SECONDS = 0.25
-
-
-class AskedToEndError(Exception):
-    """A request to end came before training began."""
-
-    def __init__(self, request: str) -> None:
-        super().__init__(request)
-        self.request = request
 
 
 @dataclass
@@ -54,6 +47,8 @@ class Run:
     state: TrainingState
     last: Checkpoint | None
     """The checkpoint `state` came from; None at a first start."""
+    cached: CachedFeed | None = None
+    """The last phase's features, where it trained on some."""
 
 
 def prepare(
@@ -135,7 +130,7 @@ def _open_images(
 
 
 def throttled(
-    reporter: Reporter, requests: Requests, what: str, ends: type[Exception]
+    reporter: Reporter, requests: Requests, what: str, ends: Callable[[Request], Exception]
 ) -> Callable[[int, int], None]:
     """A progress callback that speaks a few times a second and raises when asked to end."""
     said = 0.0

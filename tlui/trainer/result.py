@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from tlui.runs.files import write_json
 from tlui.trainer.environment import peak_memory, versions
-from tlui.trainer.evaluate import EvaluationStoppedError, predict, report
+from tlui.trainer.evaluate import EvaluationStoppedError, Predictions, predict, report
 from tlui.trainer.model.network import save_portable
 from tlui.trainer.model.variables import assign_variables
 from tlui.trainer.prepare import Run, throttled
@@ -18,29 +20,46 @@ def evaluate_run(run: Run) -> None:
 
     Raises:
         EvaluationStoppedError: Asked to end; what was predicted so far is stored.
+        OSError: Predictions, model or result cannot be written.
     """
-    experiment, directory = run.experiment, run.directory
     run.reporter.state("evaluating")
     which = _choose_weights(run)
     peak = peak_memory()
     metrics: dict[str, float] = {}
     splits: dict[str, Any] = {}
-    batch_size = run.feed.evaluation_batch_size
-    forward = predictor(run.network.logits)
-    for split in experiment.evaluate.splits:
-        batches = run.feed.evaluation(split)
-        if batches is None:
-            continue
-        progress = throttled(
-            run.reporter, run.requests, f"evaluating {split}", EvaluationStoppedError
-        )
-        found = predict(batches, run.images[split].names, forward, run.objective, progress)
-        found.write(directory.predictions / f"{split}.npz")
+    for split, found in _predictions(run):
+        found.write(run.directory.predictions / f"{split}.npz")
         own, part = report(found, run.table.classes)
         metrics |= {f"{split}_{name}": value for name, value in own.items()}
-        splits[split] = {**part, "batch_size": batch_size, "device": run.devices.label}
-    save_portable(run.network, directory.model)
-    write_json(directory.result, _result(run, which, metrics, splits, peak))
+        splits[split] = {
+            **part,
+            "batch_size": run.feed.evaluation_batch_size,
+            "device": run.devices.label,
+        }
+    save_portable(run.network, run.directory.model)
+    write_json(run.directory.result, _result(run, which, metrics, splits, peak))
+
+
+def _predictions(run: Run) -> Iterator[tuple[str, Predictions]]:
+    """(split, predictions) of every split there is; from cached features where they hold."""
+    cached = run.cached
+    if cached is not None and (
+        run.feed.batch_size != run.feed.evaluation_batch_size
+        or not cached.holds(run.experiment, run.reporter.status.device)
+    ):
+        cached = None
+    whole = predictor(run.network.logits)
+    for split in run.experiment.evaluate.splits:
+        told = throttled(run.reporter, run.requests, f"evaluating {split}", EvaluationStoppedError)
+        if cached is not None and split in cached.feed.features:
+            batches = cached.feed.evaluation(split)
+            names = run.images[split].names
+            found = predict(batches, names, predictor(cached.prefix.logits), run.objective, told)
+            # what the network takes from image to answer: its prefix was timed when it ran
+            seconds = found.seconds + cached.feed.features[split].seconds
+            yield split, replace(found, seconds=seconds)
+        elif (batches := run.feed.evaluation(split)) is not None:
+            yield split, predict(batches, run.images[split].names, whole, run.objective, told)
 
 
 def _choose_weights(run: Run) -> str:

@@ -5,19 +5,21 @@ Every file written here appears whole, and result.json last of all: a run that h
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 
-from tlui.recipe.schema import Phase
 from tlui.recipe.toml import load_experiment
 from tlui.runs.directory import RunDirectory
 from tlui.trainer.evaluate import EvaluationStoppedError
 from tlui.trainer.failure import FINISHED, INTERRUPTED, STOPPED, Outcome
+from tlui.trainer.features import cached_feed, is_cacheable
 from tlui.trainer.fit import DivergedError, Ending, Fit, Stage
-from tlui.trainer.model.freezing import RegimeReport
-from tlui.trainer.prepare import AskedToEndError, Run, prepare
+from tlui.trainer.model.prefix import frozen_prefix
+from tlui.trainer.prepare import Run, prepare, throttled
 from tlui.trainer.reporter import Reporter
 from tlui.trainer.result import evaluate_run
-from tlui.trainer.signals import Requests
+from tlui.trainer.signals import AskedToEndError, Requests
 from tlui.trainer.tensorboard import TensorBoard
 
 
@@ -68,17 +70,12 @@ def _train(run: Run) -> Ending:
     )
     if asked := run.requests.poll():
         raise AskedToEndError(asked)
-    network = run.network
-
-    def stage(phase: Phase, regime: RegimeReport) -> Stage:
-        return Stage(network.logits, network.trainable_variables, run.feed)
-
     board = TensorBoard(run.directory.tensorboard, state.epoch)
     fit = Fit(
         experiment,
-        network,
+        run.network,
         run.objective,
-        stage,
+        lambda phase, regime: _stage(run),
         state,
         run.reporter,
         run.requests,
@@ -99,3 +96,24 @@ def _train(run: Run) -> Ending:
         raise
     finally:
         board.close()
+
+
+def _stage(run: Run) -> Stage:
+    """What the present phase trains: the part behind a frozen prefix on its features where
+    that gives the same numbers, else the whole network on photos."""
+    network = run.network
+    run.cached = None
+    prefix = frozen_prefix(network) if is_cacheable(run.experiment) else None
+    if prefix is not None:
+
+        def told(split: str) -> Callable[[int, int], None]:
+            return throttled(run.reporter, run.requests, f"features of {split}", AskedToEndError)
+
+        run.cached = cached_feed(
+            prefix, run.feed, run.images, run.experiment, run.reporter.status.device, told
+        )
+        if run.cached is not None:
+            run.reporter.log(f"features are computed once, up to {prefix.cut}")
+            return Stage(prefix.logits, network.trainable_variables, run.cached.feed)
+        run.reporter.log("features fit neither cache nor memory: computed in every epoch")
+    return Stage(network.logits, network.trainable_variables, run.feed)

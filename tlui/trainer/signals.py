@@ -30,6 +30,14 @@ _SIGNALS: dict[int, Request] = {
 _FILES: tuple[Request, ...] = ("interrupt", "stop")
 
 
+class AskedToEndError(Exception):
+    """A request to end came where there is nothing to checkpoint."""
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(request)
+        self.request = request
+
+
 class Requests:
     """The latest request not yet honoured; an interrupt is never overruled by a stop."""
 

@@ -222,3 +222,8 @@ def predictor(forward: Forward) -> Callable[[Any], np.ndarray]:
         return np.asarray(traced[0](x), np.float32)
 
     return predict
+
+
+def to_array(variable: keras.Variable) -> np.ndarray:
+    """A copy of a variable's value; of the first replica's under a distribution strategy."""
+    return np.asarray(tf.convert_to_tensor(variable.value).numpy())

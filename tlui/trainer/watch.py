@@ -10,7 +10,7 @@ import numpy as np
 
 from tlui.trainer.reporter import Reporter
 from tlui.trainer.state import TrainingState
-from tlui.trainer.step import Learner
+from tlui.trainer.step import Learner, to_array
 
 TURNING_EPOCHS = 3
 """Epochs in a row in which val_loss rises while train_loss falls."""
@@ -76,7 +76,7 @@ class Watch:
             )
 
     def _weights(self) -> np.ndarray | None:
-        return None if self._kernel is None else np.array(self._kernel)
+        return None if self._kernel is None else to_array(self._kernel)
 
 
 def _has_gpu() -> bool:

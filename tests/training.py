@@ -1,0 +1,119 @@
+"""Small real trainings: run directories for digits, trained here or in a process of their own.
+
+    run = digits_run(home, epochs=3, train={"seed": 2})
+    outcome = train(run)                      # in this process
+    trainer = start(run); trainer.wait()      # python -m tlui.trainer, as the supervisor does
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlui.recipe.schema import Experiment
+from tlui.recipe.toml import configuration, experiment_to_toml
+from tlui.runs.directory import Home, RunDirectory
+from tlui.runs.events import EventReader
+
+CONSTANT = {"policy": "constant", "initial": 1e-3}
+
+
+def digits_experiment(**tables: Any) -> Experiment:
+    """Three digits at 16 px, SmallConvNet from scratch; tables replace these."""
+    epochs = tables.pop("epochs", 2)
+    given = {
+        "name": "digits",
+        "dataset": {
+            "source": "digits",
+            "image_size": 16,
+            "classes": ["0", "1", "2"],
+            "validation": 0.2,
+            "test": 0.2,
+        },
+        "backbone": {"name": "SmallConvNet", "weights": "none"},
+        "phase": [{"freeze": "none", "epochs": epochs, "lr": CONSTANT}],
+        **tables,
+    }
+    return Experiment.model_validate(given)
+
+
+def make_run(home: Home, experiment: Experiment) -> RunDirectory:
+    """A queued run of an experiment."""
+    meta = {
+        "name": experiment.name,
+        "preset": experiment.name,
+        "experiment": experiment.name,
+        "config": configuration(experiment),
+    }
+    return home.create(experiment_to_toml(experiment), meta)
+
+
+def digits_run(home: Home, **tables: Any) -> RunDirectory:
+    return make_run(home, digits_experiment(**tables))
+
+
+def train(run: RunDirectory, requests: Any = None) -> Any:
+    """Train in this process; returns the Outcome, errors explained as the process would."""
+    from tlui.trainer.__main__ import train_here
+    from tlui.trainer.reporter import Reporter
+    from tlui.trainer.signals import Requests
+
+    reporter = Reporter(run)
+    asked = requests or Requests(run.requests)
+    outcome = train_here(run, reporter, asked)
+    reporter.end(outcome.state, outcome.code, outcome.reason, outcome.advice)
+    return outcome
+
+
+def start(run: RunDirectory, *more: str, **environment: str) -> subprocess.Popen[bytes]:
+    """Start `python -m tlui.trainer` in a session of its own."""
+    root = Path(__file__).resolve().parent.parent
+    with open(run.log, "ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tlui.trainer", str(run.path), *more],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": str(root), **environment},
+        )
+
+
+def wait_for(
+    run: RunDirectory,
+    process: subprocess.Popen[bytes],
+    seen: Callable[[dict[str, Any]], bool],
+    seconds: float = 120,
+) -> dict[str, Any]:
+    """The first event from now on that `seen` accepts; fails when the process ends before."""
+    reader = EventReader(run.events)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        ended = process.poll() is not None
+        for event in reader.read_all():
+            if seen(event):
+                return event
+        if ended:
+            raise AssertionError(f"the trainer ended first:\n{run.log.read_text()}")
+        time.sleep(0.002)
+    raise AssertionError(f"not seen within {seconds} s:\n{run.log.read_text()}")
+
+
+def last_weights(run: RunDirectory) -> dict[str, np.ndarray]:
+    """Every array of a run's last checkpoint: weights, dropout streams, optimizer."""
+    with np.load(run.checkpoints / "last.npz", allow_pickle=False) as file:
+        return {k: file[k] for k in file.files if k != "state.json"}
+
+
+def assert_same_arrays(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:
+    """Bit for bit."""
+    assert a.keys() == b.keys()
+    different = [k for k in a if a[k].tobytes() != b[k].tobytes()]
+    assert not different, different
