@@ -167,6 +167,8 @@ class Session:
     asked: dict[str, int] = field(default_factory=dict)
     """Run -> the stage it was asked for."""
     tended: float = 0.0
+    trouble: str = ""
+    """Why the queue does not go on, as last said."""
 
     def stay(self, heard: Heard) -> int:
         while True:
@@ -213,7 +215,11 @@ class Session:
         try:
             start(self.home, trainer=self.trainer)
         except (TluiError, OSError) as error:
-            self.view.say(f"the queue does not go on: {error}")
+            if str(error) != self.trouble:
+                self.view.say(f"the queue does not go on: {error}")
+            self.trouble = str(error)
+        else:
+            self.trouble = ""
 
     def _goes_on(self, one: Watched) -> bool:
         """Whether an interrupted run is about to be continued by its cluster's scheduler."""

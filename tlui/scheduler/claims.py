@@ -186,6 +186,16 @@ class Claims:
                 self._replace(held, (identify(), claim.trainer))
             return claim
 
+    def receive(self, run_id: str, giver: Identity) -> bool:
+        """Take over the claims a starter made for its supervisor, which is this process."""
+        with self._lock():
+            claim = self.of_run(run_id)
+            if claim is None or claim.holders != (giver,):
+                return False
+            for held in self._held(run_id):
+                self._replace(held, (identify(),))
+            return True
+
     def inherit(self, run_id: str) -> bool:
         """Take over the stale claim of a run whose processes are all dead, to settle it."""
         with self._lock():
@@ -197,7 +207,15 @@ class Claims:
             return True
 
     def release(self, run_id: str) -> None:
-        """Let go of a run and its devices; the run last."""
+        """Let go of a run and its devices, the run last, as far as they are this process's."""
+        me = identify()
+        with self._lock():
+            for claim in self._held(run_id):
+                if claim.supervisor == me:
+                    (self.folder / claim.name).unlink(missing_ok=True)
+
+    def evict(self, run_id: str) -> None:
+        """Remove a run's claims whoever holds them; for holders known dead by other means."""
         with self._lock():
             for claim in self._held(run_id):
                 (self.folder / claim.name).unlink(missing_ok=True)
@@ -251,8 +269,12 @@ class Claims:
             handle = os.open(self.folder / claim.name, flags, FILE_MODE)
         except FileExistsError:
             return False
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(claim.to_dict(), file)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(claim.to_dict(), file)
+        except OSError as error:
+            (self.folder / claim.name).unlink(missing_ok=True)
+            raise TluiError(f"{self.folder}: cannot be written ({error.strerror})") from error
         return True
 
     def _replace(self, claim: Claim, holders: tuple[Identity, ...]) -> None:

@@ -158,7 +158,7 @@ def _resumed_elsewhere(home: Home, run: RunDirectory) -> bool:
         order.append(home, [run.id], Wishes(on=placed_on(run)))
         return True
     if seen.state == "stale" and lost(run):
-        Claims(home).release(run.id)  # its node died, and its cluster knows
+        Claims(home).evict(run.id)  # its node died, and its cluster knows
         _write(run, replace(seen.status, state="interrupted", reason=seen.reason))
     submit_children_again(home, run)
     return False

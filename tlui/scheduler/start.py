@@ -2,8 +2,8 @@
 
 `start` settles what dead processes left (a run whose supervisor and trainer are gone gets its
 final state, one whose trainer lives gets a new supervisor), fails runs whose parents failed, and
-starts a supervisor for every queued run that has a device. Supervisors claim for themselves, so
-any number of callers may do this at the same instant.
+starts a supervisor for every queued run that has a device. It claims before it starts, and the
+supervisor takes the claims over, so any number of callers may do this at the same instant.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import tlui
+from tlui.errors import TluiError
 from tlui.runs.directory import Home, RunDirectory
+from tlui.runs.process import identify
 from tlui.runs.status import read_status, write_status
 from tlui.scheduler import order
 from tlui.scheduler.claims import Claims
@@ -25,6 +27,8 @@ from tlui.scheduler.devices import Device, choose, list_devices
 from tlui.scheduler.ending import settle
 from tlui.scheduler.parents import fail, readiness, take_parent
 from tlui.scheduler.supervisor import Orders
+
+LEAST_BYTES = 64 * 1024
 
 _children: list[subprocess.Popen[bytes]] = []
 """Supervisors this process started, kept to be reaped."""
@@ -46,6 +50,7 @@ def start(home: Home, trainer: Sequence[str] = (), nvml: Any = None) -> list[str
             fits here was started.
     """
     _reap()
+    _room(home)
     claims = Claims(home)
     _settle(home, claims, trainer)
     devices: list[Device] | None = None
@@ -87,8 +92,12 @@ def start(home: Home, trainer: Sequence[str] = (), nvml: Any = None) -> list[str
             per_device=wishes.per_device,
             trainer=tuple(trainer),
         )
-        if spawn(home, run, orders):
+        if not claims.take(run.id, orders.devices, orders.per_device):
+            continue  # somebody else is starting it, or took the device meanwhile
+        if spawn(home, run, replace(orders, giver=identify())):
             started.append(run.id)
+        else:
+            claims.release(run.id)
     if elsewhere:
         from tlui.scheduler.backends.handover import hand_over
 
@@ -142,6 +151,16 @@ def importable(given: os._Environ[str]) -> dict[str, str]:
     if root.name not in ("site-packages", "dist-packages"):
         env["PYTHONPATH"] = os.pathsep.join([str(root), *filter(None, [env.get("PYTHONPATH")])])
     return env
+
+
+def _room(home: Home) -> None:
+    """Refuse to start anything on a full disk: it could not even say that it runs."""
+    try:
+        found = os.statvfs(home.path)
+    except OSError as error:
+        raise TluiError(f"{home.path}: cannot be read ({error.strerror})") from error
+    if found.f_bavail * found.f_frsize < LEAST_BYTES:
+        raise TluiError(f"{home.path}: the disk is full; free some space, nothing starts before")
 
 
 def _settle(home: Home, claims: Claims, trainer: Sequence[str]) -> None:

@@ -1,10 +1,10 @@
 """The light process that owns a trainer: `python -m tlui.scheduler.supervisor HOME RUN [JSON]`.
 
 It runs in its own session, so an SSH hang-up or the death of every front end does not touch it.
-It claims the run and its devices (and leaves quietly when somebody else was faster), starts the
-trainer in a session of its own with trainer.log as its output, passes SIGINT, SIGTERM and SIGUSR1
-on, and when the trainer ends: writes how, if the trainer did not, frees the claims, notifies, and
-starts what fits next. It looks now and then for runs whose supervisor was killed.
+It takes over the claims on the run and its devices from its starter, starts the trainer in a
+session of its own with trainer.log as its output, passes SIGINT, SIGTERM and SIGUSR1 on, and when
+the trainer ends: writes how, if the trainer did not, frees the claims, notifies, and starts what
+fits next. It looks now and then for runs whose supervisor was killed.
 
 While the trainer runs nothing but the standard library is imported; there may be many of these.
 The optional JSON argument holds `Orders`; without it a run gets the CPU.
@@ -52,6 +52,8 @@ class Orders:
     tests of the scheduler give one, through `start(..., trainer=…)`."""
     adopt: bool = False
     """Watch a trainer whose supervisor died, instead of starting one."""
+    giver: Identity | None = None
+    """The starter that has claimed run and devices, to be taken over from it."""
     ready: int = -1
     """File descriptor that gets one byte: `1` the run is mine, `0` it is not."""
 
@@ -63,6 +65,7 @@ class Orders:
         given = json.loads(text)
         given["devices"] = tuple(given.get("devices", (CPU,)))
         given["trainer"] = tuple(given.get("trainer", ()))
+        given["giver"] = Identity.from_dict(given.get("giver"))
         return cls(**given)
 
 
@@ -85,7 +88,11 @@ def main(arguments: Sequence[str]) -> int:
         _watch_adopted(run, trainer, signals)
         final = settle(run, None, asked=asked(run))
     else:
-        if not claims.take(run.id, orders.devices, orders.per_device):
+        if orders.giver is not None:
+            taken = claims.receive(run.id, orders.giver)
+        else:
+            taken = claims.take(run.id, orders.devices, orders.per_device)
+        if not taken:
             _answer(orders.ready, False)
             return 0
         entry = order.find(home, run.id)
@@ -259,4 +266,7 @@ def _answer(handle: int, mine: bool) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except TluiError as error:
+        sys.exit(f"tlui: {error}")

@@ -172,7 +172,7 @@ class Node:
                 seen, since = now, self._clock()
             elif self._clock() - since > STALE_ELSEWHERE_SECONDS:
                 self.say(f"its holder on {claim.host} has been silent too long: taken over")
-                claims.release(self.run.id)
+                claims.evict(self.run.id)
                 return True
             self._sleep(POLL_SECONDS)
         return True
