@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from tlui.errors import TluiError
 from tlui.runs.directory import Home
 from tlui.runs.marks import mark
-from tlui.runs.status import LIVE
 from tlui.tui.messages import WorkDone, WorkFailed
 
 Outcome = WorkDone | WorkFailed
@@ -45,21 +43,17 @@ def resume_run(home: Home, run_id: str) -> tuple[Any, str]:
 
 
 def delete_runs(home: Home, ids: Sequence[str]) -> tuple[Any, str]:
-    """Remove run directories that are not alive; queued ones leave the queue first."""
+    """Remove runs that are not alive for good; queued ones leave the queue first."""
+    from tlui.runs.remove import remove
     from tlui.scheduler.control import drop
 
     names = []
     for run_id in ids:
         run = home.run(run_id)
-        state = run.observe().state
-        if state in LIVE or state == "stale":
-            raise TluiError(f"{_name(home, run_id)}: is {state}; stop it before deleting it")
-        if state == "queued":
-            drop(home, run)
         names.append(_name(home, run_id))
-        aside = run.path.with_name(f".gone-{run_id}")
-        run.path.rename(aside)
-        shutil.rmtree(aside, ignore_errors=True)
+        if run.observe().state == "queued":
+            drop(home, run)
+        remove(home, run)
     return tuple(ids), f"deleted {', '.join(names)}"
 
 

@@ -118,7 +118,7 @@ def _keys() -> list[Key]:
         Key("sooner", ("shift+up", "K"), "queue", "sooner", "move up the queue", {"queue": 2}),
         Key("later", ("shift+down", "J"), "queue", "later", "move down the queue"),
         Key("hold", ("h",), "queue", "hold", "hold back, or let go", {"queue": 3}),
-        Key("drop", ("D",), "queue", "drop", "take out of the queue and delete; asks"),
+        Key("drop", ("D",), "queue", "drop", "take out of the queue; asks"),
         # the form
         Key("launch", ("ctrl+r",), "new", "launch", "start what fits now, queue the rest",
             {"new": 1}, typing=True),

@@ -187,6 +187,12 @@ class RunsScreen(Framed):
 
     # -- filter
 
+    def show_filter(self, text: str) -> None:
+        """Show the runs of a filter, as the leaderboard does of a cell."""
+        self.table.cursor = self.table.top = 0
+        self.ask(filter=text, offset=0)
+        self._describe_filter()
+
     def do_filter(self) -> None:
         self._filter_before = self.query_now.filter
         self.filter_input.value = self.query_now.filter

@@ -1,0 +1,239 @@
+"""Queue and devices: what runs where, what waits and why; reorder, hold, drop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.timer import Timer
+
+from tlui.runs import format
+from tlui.runs.directory import Home
+from tlui.runs.text import printable
+from tlui.tui import describe
+from tlui.tui.lines import Line, pad, shorten
+from tlui.tui.messages import WorkDone, WorkFailed
+from tlui.tui.screens.framed import Framed
+from tlui.tui.widgets.listing import Listing
+from tlui.tui.widgets.sheet import Sheet
+
+if TYPE_CHECKING:
+    from tlui.scheduler.devices import Device
+    from tlui.scheduler.queue import Place
+
+POLL_SECONDS = 2.0
+
+
+class DeviceLines(Sheet):
+    """One line a device."""
+
+    DEFAULT_CSS = "DeviceLines { height: 3; }"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.devices: Sequence[Device] = ()
+        self.places: Sequence[Place] = ()
+
+    def build(self, width: int, height: int) -> list[Line]:
+        lines: list[Line] = [[(" devices", "title")]]
+        for device in self.devices:
+            lines.append(self._line(device, width))
+        return lines
+
+    def _line(self, device: Device, width: int) -> Line:
+        ascii = self.look.ascii
+        runs = [p for p in self.places if device.key in p.device and p.state != "queued"]
+        names = ", ".join(f"{printable(p.name)} #{p.run.id[:4]}" for p in runs)
+        line: Line = [(" " + pad(printable(device.name).removeprefix("NVIDIA "), 18), "")]
+        if device.kind == "gpu":
+            used = device.memory_total_mb - device.memory_free_mb
+            share = used / device.memory_total_mb if device.memory_total_mb else 0.0
+            line += [(f" {device.utilisation:3d}% ", ""), *describe.bar(share, 10)]
+            words = (
+                f" {format.memory(used, ascii)} of {format.memory(device.memory_total_mb, ascii)}"
+            )
+            line.append((words, "dim"))
+            strangers = sum(1 for p in device.processes if not p.ours)
+            if strangers:
+                line.append((f"  {strangers} of other people", "warn"))
+        line.append(("  " + (shorten(names, 60) or "free"), "accent" if names else "dim"))
+        return line
+
+
+class QueueList(Listing):
+    """What runs, then what waits in its order."""
+
+    def __init__(self) -> None:
+        super().__init__(id="places")
+        self.places: list[Place] = []
+        self.read = False
+
+    @property
+    def current(self) -> Place | None:
+        return self.places[self.cursor] if self.cursor < len(self.places) else None
+
+    def head_lines(self, width: int) -> list[Line]:
+        focus = self.has_focus
+        return [describe.heading("queue", width, focus)]
+
+    def row_line(self, index: int, width: int, here: bool) -> Line:
+        place, ascii = self.places[index], self.look.ascii
+        sel = " sel" if here else ""
+        state = "queued" if place.state == "held" else place.state
+        word, style = describe.state_span(state, ascii)
+        if place.state == "held":
+            word, style = ("= held" if ascii else "‖ held"), "warn"
+        number = f"{place.position:3d}" if place.position is not None else "   "
+        name = f"{shorten(printable(place.name), 24)} #{place.run.id[:4]}"
+        text = printable(place.reason) if place.reason else printable(place.device)
+        if not text and place.state == "queued":
+            text = "starts next"
+        return [
+            ("▌" if here else " ", "accent" + sel),
+            (number + " ", "dim" + sel),
+            (pad(word, 14), style + sel),
+            (pad(name, 31), ("title" if here else "") + sel),
+            (pad(text, max(width - 50, 0)), "dim" + sel),
+        ]
+
+    def empty_lines(self, width: int) -> list[Line]:
+        if not self.read:
+            return [[("  reading the queue …", "dim")]]
+        return [
+            [],
+            [("  Nothing runs and nothing waits. ", ""), ("n", "key"), (" sets up a run.", "")],
+        ]
+
+
+class QueueScreen(Framed):
+    """The queue of this store."""
+
+    SCOPE = "queue"
+    SCOPES: ClassVar[tuple[str, ...]] = ("queue", "list", "app")
+    PANES: ClassVar[tuple[str, ...]] = ("places",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.device_lines = DeviceLines()
+        self.listing = QueueList()
+        self._timer: Timer | None = None
+
+    def panes(self) -> ComposeResult:
+        yield self.device_lines
+        yield self.listing
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.set_focus(self.listing)
+        self._read()
+        self._timer = self.set_interval(POLL_SECONDS, self._read)
+
+    def place(self) -> Line:
+        return [("queue", "title")]
+
+    def _read(self) -> None:
+        if self.app.screen is self:
+            home = self.tlui.home
+            self.tlui.work_on("places", lambda: (read_queue(home), ""))
+
+    def work_ended(self, message: WorkDone | WorkFailed) -> None:
+        """The queue has been read, or something was done to it."""
+        if isinstance(message, WorkDone) and message.what == "places":
+            places, devices = message.value
+            before = self.listing.current
+            self.listing.places, self.listing.read = places, True
+            self.listing.total = len(places)
+            if before is not None:
+                for index, place in enumerate(places):
+                    if place.run.id == before.run.id:
+                        self.listing.cursor = index
+            self.device_lines.places, self.device_lines.devices = places, devices
+            self.device_lines.styles.height = len(devices) + 2
+            self.device_lines.redraw()
+            self.listing.redraw()
+        elif message.what in ("move", "hold", "drop"):
+            self._read()
+
+    @on(Listing.Chosen)
+    def _open(self) -> None:
+        from tlui.tui.screens.run import RunScreen
+
+        place = self.listing.current
+        if place is not None:
+            self.app.push_screen(RunScreen(place.run.id))
+
+    def _waiting(self) -> Place | None:
+        place = self.listing.current
+        if place is None or place.position is None:
+            self.say("only what waits can be moved, held or dropped", "warn")
+            return None
+        return place
+
+    def _do(self, what: str, work: Callable[[], object], text: str) -> None:
+        def done() -> tuple[Any, str]:
+            work()
+            return None, text
+
+        self.tlui.work_on(what, done)
+
+    def do_sooner(self) -> None:
+        self._move("up")
+
+    def do_later(self) -> None:
+        self._move("down")
+
+    def _move(self, how: str) -> None:
+        from tlui.scheduler.control import move
+
+        place = self._waiting()
+        if place is not None:
+            self._do("move", partial(move, self.tlui.home, place.run, how), "")  # type: ignore[arg-type]
+
+    def do_hold(self) -> None:
+        from tlui.scheduler.control import hold, release
+
+        place = self._waiting()
+        if place is None:
+            return
+        if place.state == "held":
+            self._do("hold", partial(self._let_go, release, place), "it may start now")
+        else:
+            self._do("hold", partial(hold, self.tlui.home, place.run), "held back; h lets it go")
+
+    def _let_go(self, release: Callable[..., object], place: Place) -> None:
+        from tlui.scheduler.start import start
+
+        release(self.tlui.home, place.run)
+        start(self.tlui.home)
+
+    def do_drop(self) -> None:
+        from tlui.scheduler.control import drop
+        from tlui.tui.screens.modals import ConfirmModal
+
+        place = self._waiting()
+        if place is None:
+            return
+        work = partial(drop, self.tlui.home, place.run)
+        text = "It stays in the list as stopped; R queues it again."
+        self.app.push_screen(
+            ConfirmModal(f"Drop {printable(place.name)} from the queue?", [text], "drop"),
+            lambda yes: self._do("drop", work, "dropped") if yes else None,
+        )
+
+    def do_export(self) -> None:
+        from tlui.tui.screens.export import ExportModal
+
+        ids = [place.run.id for place in self.listing.places]
+        self.app.push_screen(ExportModal(len(ids), ids=ids))
+
+
+def read_queue(home: Home) -> tuple[list[Place], list[Device]]:
+    """Queue and devices; may block."""
+    from tlui.scheduler.devices import list_devices
+    from tlui.scheduler.queue import places
+
+    devices = list_devices()
+    return places(home, devices=devices), devices
