@@ -60,7 +60,7 @@ class Reporter:
             owner=me,
             heartbeat=before.heartbeat + 1,
             device=os.environ.get("TLUI_DEVICE") or before.device,
-            attempt=before.attempt + 1,
+            attempt=before.attempt + (before.state != "starting"),  # a supervisor has counted it
             started=before.started or time.time(),
             ended=None,
             exit_code=None,
