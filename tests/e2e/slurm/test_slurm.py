@@ -133,7 +133,8 @@ def test_a_failed_parent_fails_its_child_with_the_reason(
     first = next(run for name, run in runs.items() if name.startswith("first"))
     cluster.until(runs["second"], "failed", "finished")
     assert first.observe().state == "failed"
-    assert "cannot start from first" in runs["second"].observe().reason
+    reason = runs["second"].observe().reason
+    assert reason.startswith("cannot start") and first.id in reason
 
 
 def test_the_run_directory_is_right_when_slurm_is_killed(cluster, home: Home, write) -> None:

@@ -37,8 +37,10 @@ if TYPE_CHECKING:
 MOST_TASKS = 100
 """Runs in one array: their ids must fit into a comment of 1024 bytes."""
 FRESH_SECONDS = 2.0
-SECONDS = 60
-"""How long a command of Slurm may take."""
+SECONDS = {"squeue": 10, "scancel": 20, "sbatch": 60}
+"""How long a command of Slurm may take; where its daemon is down it tries for a while."""
+MUTE_SECONDS = 30.0
+"""How long a Slurm that did not answer is not asked again what runs."""
 WAITS = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT"})
 RUNS = frozenset(
     {"RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "SIGNALING", "STAGE_OUT", "STOPPED"}
@@ -65,14 +67,17 @@ Command = Callable[[Sequence[str], bytes], Answer]
 def command(arguments: Sequence[str], given: bytes = b"") -> Answer:
     """Run one of Slurm's commands with `given` on its stdin. Raises TluiError if it cannot be."""
     env = {name: value for name, value in os.environ.items() if not NOT_OURS.match(name)}
+    seconds = SECONDS[arguments[0]]
     try:
-        done = subprocess.run(arguments, input=given, capture_output=True, env=env, timeout=SECONDS)
+        done = subprocess.run(arguments, input=given, capture_output=True, env=env, timeout=seconds)
     except FileNotFoundError:
         raise TluiError(
             f"{arguments[0]}: not found; run tlui where Slurm's commands are (a login node), "
             "or with --on local"
         ) from None
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired:
+        raise TluiError(f"{arguments[0]}: no answer within {seconds} s") from None
+    except OSError as error:
         raise TluiError(f"{arguments[0]}: {error}") from None
     out, err = (text.decode("utf-8", "replace") for text in (done.stdout, done.stderr))
     return Answer(done.returncode, out, err)
@@ -118,6 +123,7 @@ class SlurmBackend:
         self._command = command
         self._clock = clock
         self._listed: tuple[float, dict[str, Job]] | None = None
+        self._mute: tuple[float, str] | None = None
 
     def submit(
         self,
@@ -147,13 +153,17 @@ class SlurmBackend:
 
     def state(self, runs: Sequence[RunDirectory]) -> dict[str, Hint]:
         """Run id -> what squeue says; never raises."""
-        try:
-            if self._listed is None or self._clock() - self._listed[0] > FRESH_SECONDS:
-                self._jobs()
-            assert self._listed is not None
-            jobs = self._listed[1]
-        except TluiError as error:
-            return {run.id: Hint("unknown", f"Slurm does not answer: {error}") for run in runs}
+        now = self._clock()
+        if self._mute is None or now - self._mute[0] > MUTE_SECONDS:
+            self._mute = None
+            try:
+                if self._listed is None or now - self._listed[0] > FRESH_SECONDS:
+                    self._jobs()
+            except TluiError as error:
+                self._mute = self._clock(), f"Slurm does not answer: {error}"
+        if self._mute is not None:
+            return {run.id: Hint("unknown", self._mute[1]) for run in runs}
+        jobs = self._listed[1] if self._listed else {}
         return {run.id: _hint(run, jobs.get(run.id)) for run in runs}
 
     def cancel(self, run: RunDirectory, mode: Mode) -> Hint:
