@@ -317,6 +317,16 @@ class TestExperiments:
         (got,) = problems(edited(old, new, LAB))
         assert got.startswith(line)
 
+    def test_values_of_another_kind(self) -> None:
+        text = edited('experiment = "head"', "experiment = []", LAB)
+        assert problems(text) == [
+            "experiment[full].start_from.experiment: must be text in quotes. Received: []"
+        ]
+        text = edited('lr = { policy = "step"', 'freeze = {}\nlr = { policy = "step"', LAB)
+        assert problems(text) == [
+            "experiment[full].phase[0].freeze: must be text in quotes. Received: {}"
+        ]
+
     def test_match_without_such_a_point(self) -> None:
         text = edited('experiment = "head" }', 'experiment = "head", pick = "match" }', LAB)
         text = edited(
@@ -354,6 +364,8 @@ class TestSets:
             ("phase..x=1", "phase..x: a part is empty in 'phase..x'"),
             ("train.seed=-1", "train.seed: must be at least 0 and less than 2147483648. Received: -1"),
             ("train.seed=\udcff", "train.seed: is not UTF-8 text"),
+            ("train.seed=[]", "train.seed: is an empty list: a sweep needs at least one value"),
+            ("train.seed=[1, 2, 1]", "train.seed: holds 1 twice"),
             ("train.seed=one", 'train.seed: must be a whole number. Received: "one"'),
         ],
     )  # fmt: skip

@@ -66,15 +66,16 @@ def _unknown_or_circular(
     needs: dict[str, list[str]] = {name: [] for name in names}
     bad = False
     for draft in drafts:
-        targets = {value_at(draft.document, ("start_from", "experiment"))}
-        targets |= {
+        # what is written counts even where no point is valid; a dict keeps the order
+        targets = [value_at(draft.document, ("start_from", "experiment"))]
+        targets += [
             one.experiment.start_from.experiment
             for one in resolved[draft.name]
             if one.experiment.start_from is not None
-        }
+        ]
         swept = any(path[:1] == ("start_from",) for path in draft.axes)
-        for target in targets:
-            if not isinstance(target, str) or (swept and not resolved[draft.name]):
+        for target in dict.fromkeys(name for name in targets if isinstance(name, str)):
+            if swept and not resolved[draft.name]:
                 continue
             place, _ = draft.place(("start_from", "experiment"), {})
             if target == draft.name:

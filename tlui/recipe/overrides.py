@@ -11,6 +11,7 @@ from tlui.recipe.assign import split_path
 from tlui.recipe.catalogue import unknown
 from tlui.recipe.fields import Node, Path, nearest_path, node_at
 from tlui.recipe.problems import Problems, escape, shown
+from tlui.recipe.sweep import bad_values
 
 NOT_SET = {
     "name": "use --name",
@@ -85,6 +86,9 @@ def _parse(given: str, experiments: list[str], problems: Problems) -> Override |
     axis = isinstance(value, list) and (
         node.kind != "list" or (bool(value) and all(isinstance(v, list) for v in value))
     )
+    if axis and (complaint := bad_values(value)):
+        problems.add(label, complaint)
+        return None
     return Override(text, experiment, path, value, axis)
 
 

@@ -170,13 +170,13 @@ def resolve(
 
 
 def _point_name(
-    draft: Draft, point: dict[FieldPath, Any], suffixes: dict[FieldPath, list[str]], taken: set[str]
+    draft: Draft,
+    point: dict[FieldPath, Any],
+    suffixes: dict[FieldPath, dict[int, str]],
+    taken: set[str],
 ) -> str:
     parts = [draft.name]
-    for path, values in draft.axes.items():
-        if path in suffixes:
-            index = next(i for i, value in enumerate(values) if value is point[path])
-            parts.append(suffixes[path][index])
+    parts += [suffixes[path][id(point[path])] for path in draft.axes if path in suffixes]
     plain = name = "-".join(part for part in parts if part)[:190]
     number = 2
     while name in taken:

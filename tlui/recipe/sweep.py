@@ -49,10 +49,8 @@ def read_axes(sweep: Any, where: str, problems: Problems) -> Axes:
             problems.add(name, f"there is no such setting{hint}")
         elif not isinstance(values, list):
             problems.add(name, f"must be a list of values. Received: {shown(values)}")
-        elif not values:
-            problems.add(name, "is an empty list: a sweep needs at least one value")
-        elif (twice := _repeated(values)) is not None:
-            problems.add(name, f"holds {shown(twice)} twice")
+        elif complaint := bad_values(values):
+            problems.add(name, complaint)
         else:
             clash = next((other for other in axes if _same_field(other, path)), None)
             if clash is not None:
@@ -74,15 +72,18 @@ def _same_field(one: Path, other: Path) -> bool:
     return len(one) == len(other) and overlaps(one, other)
 
 
-def _repeated(values: list[Any]) -> Any:
-    for i, value in enumerate(values):
-        if any(_equal(value, other) for other in values[:i]):
-            return value
+def bad_values(values: list[Any]) -> str | None:
+    """Why a list cannot be an axis: it is empty, or holds a value twice."""
+    if not values:
+        return "is an empty list: a sweep needs at least one value"
+    seen: set[tuple[str, Any]] = set()
+    for value in values:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        key = ("number", value) if number else ("other", repr(value))
+        if key in seen:
+            return f"holds {shown(value)} twice"
+        seen.add(key)
     return None
-
-
-def _equal(one: Any, other: Any) -> bool:
-    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 
 def count(axes: Axes) -> int:
@@ -98,11 +99,15 @@ def points(axes: Axes) -> Iterator[dict[Path, Any]]:
         yield {path: point[path] for path in order}
 
 
-def point_suffixes(axes: Axes) -> dict[Path, list[str]]:
-    """A short text for each value of each axis that varies: `1e-4`, `adam`, `step-0.5-10`."""
+def point_suffixes(axes: Axes) -> dict[Path, dict[int, str]]:
+    """A short text for each value (by its `id`) of each axis that varies: `1e-4`, `adam`."""
     return {
-        path: _unique(
-            [_short(value, path[-1], values) for value in values],
+        path: dict(
+            zip(
+                map(id, values),
+                _unique([_short(value, path[-1], values) for value in values]),
+                strict=True,
+            )
         )
         for path, values in axes.items()
         if len(values) > 1
