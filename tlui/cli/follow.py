@@ -175,6 +175,7 @@ class Session:
             if heard.hung_up:
                 return HUNG_UP
             if heard.interrupts and not self.owned:
+                self.view.say("left; the runs go on")
                 self.view.done(self.runs, 0)
                 return 0
             self._escalate(heard)

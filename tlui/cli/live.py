@@ -151,7 +151,9 @@ def _run(one: Watched, ascii: bool) -> list[Text]:
         line.append(bar(done, epochs, ascii))
         if history.phases:
             freeze = printable(history.phases[-1].get("freeze", ""))
-            line.append(f"  phase {len(history.phases)}: {freeze} frozen", "dim")
+            phases = sum(k.startswith("phase.") and k.endswith(".epochs") for k in one.config)
+            number = f"{len(history.phases)}/{max(phases, len(history.phases))}"
+            line.append(f"  phase {number}, freeze {freeze}", "dim")
         lines.append(line)
     if step:
         at, steps = _whole(step.get("step")), _whole(step.get("steps"))
