@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tlui.runs.directory import Home, RunDirectory
-from tlui.runs.status import LIVE
+from tlui.runs.status import ENDED, LIVE
 from tlui.scheduler import order
 from tlui.scheduler.claims import Claims
 from tlui.scheduler.devices import Device, choose, list_devices
@@ -46,7 +46,7 @@ def places(home: Home, nvml: Any = None, devices: list[Device] | None = None) ->
     for claim in sorted(claims.runs(), key=lambda c: c.run):
         run = home.run(claim.run)
         seen = run.observe()
-        if claim.stale or not (claim.devices or seen.state in LIVE):
+        if claim.stale or seen.state in ENDED or not (claim.devices or seen.state in LIVE):
             continue
         running.add(run.id)
         state: str = "starting" if seen.state == "queued" else seen.state
