@@ -92,13 +92,11 @@ class Home:
         Raises:
             TluiError: The home cannot be written.
         """
+        while os.path.lexists(target := self.runs / new_id()):
+            pass
+        run_id = target.name
+        aside = self.runs / f".new-{run_id}"
         try:
-            while True:
-                run_id = new_id()
-                target = self.runs / run_id
-                aside = self.runs / f".new-{run_id}"
-                if not target.exists():
-                    break
             aside.mkdir(mode=0o700)
             run = RunDirectory(aside)
             for folder in (run.checkpoints, run.requests):
@@ -108,10 +106,12 @@ class Home:
             write_status(run.status, Status("queued"))
             aside.rename(target)
             sync_folder(self.runs)
-        except OSError as error:
+        except BaseException as error:
             import shutil
 
             shutil.rmtree(aside, ignore_errors=True)
+            if not isinstance(error, OSError):
+                raise
             raise TluiError(
                 f"{self.runs}: cannot make a run there ({error.strerror}); free some space or "
                 "choose another place with --home or $TLUI_HOME"

@@ -14,6 +14,7 @@ allows. A run handed out by `rows` is looked at too, so what a person sees is ne
 from __future__ import annotations
 
 import contextlib
+import errno
 import sqlite3
 import threading
 import time
@@ -273,6 +274,10 @@ class Index:
                 self._delete()
             except sqlite3.DatabaseError:
                 self._delete()
+            except OSError as error:
+                if error.errno != errno.ELOOP:
+                    break
+                self._delete()  # a link in its place is not followed
         self._path = None
         return table.connect(":memory:")
 

@@ -66,7 +66,8 @@ def _find(index: Index, reference: str) -> Row:
     by_name = index.by_name(reference)
     if not by_name and "#" in reference:
         name, _, prefix = reference.rpartition("#")
-        by_name = [row for row in index.by_name(name, 10_000) if row.id.startswith(prefix)]
+        namesakes = index.by_name(name.rstrip(), 10_000)
+        by_name = [row for row in namesakes if row.id.startswith(prefix)]
     if len(by_name) == 1:
         return by_name[0]
     several = by_name or by_id

@@ -177,7 +177,7 @@ def summarise(run: RunDirectory, curve: Curve, now: float | None = None) -> Summ
         progress=observed.status.progress,
         points=list(curve.points),
         versions=_strings(result.get("versions")),
-        parents=[str(p) for p in meta.get("parents") or [] if isinstance(p, str)],
+        parents=_words(meta.get("parents")),
         newer=any(_version(part) > FORMAT for part in (meta, given, result)),
     )
     dead = observed.state == "interrupted" and observed.status.state != "interrupted"
@@ -329,6 +329,10 @@ def _created(run: RunDirectory, meta: dict[str, Any]) -> float:
         return run.path.stat().st_mtime
     except OSError:
         return 0.0
+
+
+def _words(given: Any) -> list[str]:
+    return [word for word in given if isinstance(word, str)] if isinstance(given, list) else []
 
 
 def _strings(given: Any) -> dict[str, str]:

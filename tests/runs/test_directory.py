@@ -1,0 +1,61 @@
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from tlui.errors import TluiError
+from tlui.runs.directory import RUN_ID, Home, new_id
+
+META = {"name": "x", "preset": "p", "experiment": "e", "config": {}}
+
+
+def test_a_run_appears_whole_and_private(home: Home) -> None:
+    run = home.create("version = 1\n", META)
+    assert run.exists() and run.observe().state == "queued"
+    assert run.read_meta()["id"] == run.id and run.read_meta()["name"] == "x"
+    for path in [home.path, home.runs, run.path, *run.path.rglob("*")]:
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+    assert list(home.runs.iterdir()) == [run.path]
+
+
+def test_foreign_files_and_links_are_passed_over(home: Home, tmp_path: Path) -> None:
+    run = home.create("", META)
+    (home.runs / "README").write_text("mine")
+    (home.runs / "notes").mkdir()
+    (home.runs / ".new-12345678").mkdir()
+    (home.runs / "abcdef01").write_text("a file named like a run")
+    (home.runs / "abcdef02").symlink_to(tmp_path)
+    assert [r.id for r in home] == [run.id]
+
+
+def test_ids_are_never_taken_for_numbers() -> None:
+    for _ in range(2000):
+        found = new_id()
+        assert RUN_ID.fullmatch(found)
+        with pytest.raises(ValueError):
+            float(found)
+
+
+def test_home_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TluiError, match="cannot be used"):
+        Home.at(tmp_path / "file" / "home")
+
+
+def test_run_that_cannot_be_made_leaves_nothing(home: Home) -> None:
+    with pytest.raises(TypeError):
+        home.create("", {**META, "config": {"bad": object()}})
+    assert list(home.runs.iterdir()) == []
+    home.runs.rmdir()
+    home.runs.write_text("a file in the way")
+    with pytest.raises(TluiError, match="cannot make a run"):
+        home.create("", META)
+
+
+def test_paths_of_all_kinds(tmp_path: Path) -> None:
+    for name in ("with space", "new\nline", os.fsdecode(b"caf\xe9"), "x" * 200, "[red]"):
+        home = Home.at(tmp_path / name)
+        run = home.create("", {**META, "name": name})
+        assert run.read_meta()["name"] == name
+        assert [r.id for r in home] == [run.id]
