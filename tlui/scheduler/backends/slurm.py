@@ -265,8 +265,9 @@ def flags(home: Home, batch: Batch, jobs: Mapping[str, str]) -> list[str]:
         "open-mode": "append",
         "output": output(home),
     }
-    if waits := [jobs[parent] for parent in sorted(batch.parents) if parent in jobs]:
-        found["dependency"] = "afterany:" + ":".join(waits)
+    if waits := [jobs[parent] for parent in batch.parents if parent in jobs]:
+        in_order = sorted(waits, key=lambda job: [int(part) for part in job.split("_")])
+        found["dependency"] = "afterany:" + ":".join(in_order)
     if not single:
         most = f"%{asked.at_once}" if asked.at_once else ""
         found["array"] = f"0-{len(batch.runs) - 1}{most}"
