@@ -25,6 +25,8 @@ TICK_SECONDS = 0.25
 TEND_SECONDS = 1.0
 CODES = {"failed": 1, "diverged": 3, "stopped": 130, "interrupted": 130}
 HUNG_UP = 129
+EXPLAINED = 3
+"""How many of the runs that wait are asked why; the screen shows no more."""
 
 
 @dataclass
@@ -169,6 +171,8 @@ class Session:
     tended: float = 0.0
     trouble: str = ""
     """Why the queue does not go on, as last said."""
+    _tends: bool = False
+    """Whether this round looks at the queue, too."""
 
     def stay(self, heard: Heard) -> int:
         while True:
@@ -190,7 +194,7 @@ class Session:
             time.sleep(TICK_SECONDS)
 
     def _look(self) -> None:
-        tend = time.monotonic() - self.tended > TEND_SECONDS
+        tend = self._tends = time.monotonic() - self.tended > TEND_SECONDS
         if tend:
             self.tended = time.monotonic()
             if not self.stage:
@@ -201,14 +205,14 @@ class Session:
             before = one.state
             one.seen = one.run.observe()
             one.tail.poll()
-            if tend and one.state == "queued":
-                one.waits = self._why(one)
             if one.state != before:
                 self.view.changed(one)
             if one.seen.status.state in ENDED and not self._goes_on(one):
                 one.tail.poll(portions=64)
                 one.over = True
                 self.view.ended(one)
+        if tend:
+            self._explain([one for one in self.runs if one.state == "queued"][:EXPLAINED])
 
     def _keep_queue_going(self) -> None:
         from tlui.scheduler.start import start
@@ -230,25 +234,24 @@ class Session:
         on_cluster = one.state == "interrupted" and placed_on(one.run) != "local"
         return on_cluster and not self.stage and lost(one.run) is None
 
-    def _why(self, one: Watched) -> str:
-        from tlui.scheduler import order
-        from tlui.scheduler.backends import placed_on
-        from tlui.scheduler.backends.handover import reasons
-        from tlui.scheduler.parents import readiness
+    def _explain(self, waiting: Sequence[Watched]) -> None:
+        """Find out why runs wait still."""
+        from tlui.scheduler.queue import places
 
-        entry = order.find(self.home, one.run.id)
-        if entry is not None and entry.held:
-            return f"held back (tlui queue release {one.run.id})"
-        if placed_on(one.run) != "local":
-            return reasons([one.run])[one.run.id]
-        return readiness(self.home, one.run).reason
+        try:
+            found = places(self.home, only=[one.run.id for one in waiting])
+        except (TluiError, OSError):
+            return
+        reasons = {place.run.id: place.reason for place in found}
+        for one in waiting:
+            one.waits = reasons.get(one.run.id, "")
 
     def _stuck(self) -> bool:
         """Whether what is left waits for something that will not happen by itself."""
         from tlui.scheduler import order
 
         left = [one for one in self.runs if not one.over]
-        if any(one.state != "queued" for one in left):
+        if any(one.state != "queued" for one in left) or not self._tends:
             return False
         held = {entry.run for entry in order.entries(self.home) if entry.held}
         blocked: set[str] = {one.run.id for one in left if one.run.id in held}
@@ -260,8 +263,9 @@ class Session:
                 blocked.add(one.run.id)
         if not all(one.run.id in blocked for one in left):
             return False
+        self._explain(left)
         for one in left:
-            self.view.say(f"{one.name} ({one.run.id}) stays queued: {self._why(one) or 'it waits'}")
+            self.view.say(f"{one.name} ({one.run.id}) stays queued: {one.waits or 'it waits'}")
         return True
 
     def _escalate(self, heard: Heard) -> None:
@@ -286,6 +290,8 @@ class Session:
         from tlui.scheduler import control, order
 
         for one in self.runs:
+            if one.over:
+                continue
             state = one.run.observe().state
             try:
                 if state == "queued" and self.stage == 1:

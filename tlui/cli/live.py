@@ -79,6 +79,8 @@ class LiveView:
         self.close()
         for line in comparison(all_runs, self.ascii):
             self.console.print(Text(line), soft_wrap=True)
+        if _bell():
+            self.console.bell()
 
     def close(self) -> None:
         """Give the terminal back."""
@@ -142,6 +144,8 @@ def _run(one: Watched, ascii: bool) -> list[Text]:
     step: dict[str, Any] = history.last_step or {}
     epochs = _whole(told.get("epochs")) or _total_epochs(one)
     done = len(history.epochs)
+    if one.state == "starting":
+        lines.append(Text("  loading TensorFlow", "dim"))
     if history.progress is not None:
         what = printable(history.progress.get("what", ""))
         part, total = _whole(history.progress.get("done")), _whole(history.progress.get("total"))
@@ -187,6 +191,16 @@ def bar(done: int, total: int, ascii: bool, width: int = BAR) -> str:
     filled = min(width, width * max(done, 0) // total) if total > 0 else 0
     full, empty = ("#", "-") if ascii else ("━", "╌")
     return full * filled + empty * (width - filled)
+
+
+def _bell() -> bool:
+    from tlui.errors import TluiError
+    from tlui.recipe.config import load_config
+
+    try:
+        return load_config().notify.bell
+    except TluiError:
+        return False
 
 
 def _total_epochs(one: Watched) -> int:

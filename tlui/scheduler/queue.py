@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,13 +30,19 @@ class Place:
     """Its place among those that wait, from 1."""
 
 
-def places(home: Home, nvml: Any = None, devices: list[Device] | None = None) -> list[Place]:
+def places(
+    home: Home,
+    nvml: Any = None,
+    devices: list[Device] | None = None,
+    only: Collection[str] | None = None,
+) -> list[Place]:
     """What runs, then what waits in its order.
 
     Args:
         home: The store.
         nvml: A module with pynvml's functions; pynvml itself by default.
         devices: What the host has, where the caller has just asked.
+        only: Ids of the runs that are wanted; all by default. The fewer the faster.
 
     Raises:
         TluiError: The claims are not usable.
@@ -49,6 +56,8 @@ def places(home: Home, nvml: Any = None, devices: list[Device] | None = None) ->
         if claim.stale or seen.state in ENDED or not (claim.devices or seen.state in LIVE):
             continue
         running.add(run.id)
+        if only is not None and run.id not in only:
+            continue
         state: str = "starting" if seen.state == "queued" else seen.state
         device = seen.status.device or ", ".join(claim.devices)
         found.append(Place(run, _name(run), state, device, seen.reason))
@@ -61,6 +70,8 @@ def places(home: Home, nvml: Any = None, devices: list[Device] | None = None) ->
         if entry.run in running or run.observe().state != "queued":
             continue
         taken += 1
+        if only is not None and entry.run not in only:
+            continue
         state, reason = "queued", ""
         if entry.held:
             state, reason = "held", f"held back (tlui queue release {run.id})"
