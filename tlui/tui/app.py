@@ -40,12 +40,15 @@ class TluiApp(App[int]):
         look: themes.Theme | None = None,
         keys: KeyTable | None = None,
         clock: Callable[[], float] | None = None,
+        count_parameters: bool = True,
     ) -> None:
         look = look or themes.choose()
         super().__init__(ansi_color=look.ansi)
         self.animation_level = "none"
         self.home = home
         self.look = look
+        self.count_parameters = count_parameters
+        """Whether the form asks the trainer for exact counts (which takes it seconds)."""
         self.own_keys = keys is None
         self.keys = keys or KeyTable()
         self.counts: Mapping[str, int] = {}

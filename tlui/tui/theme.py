@@ -33,6 +33,7 @@ _DARK: dict[str, str] = {
     "good": "#7fd1a0",
     "cursor": "#aab4c4",
     "sel": "on #232a36",
+    "caret": "#12151a on #7fb2ff",
     "bar": "#7fb2ff",
     "rest": "#3a4250",
     "s0": "#56b4e9",
@@ -67,6 +68,7 @@ _LIGHT: dict[str, str] = {
     "good": "#1a7a46",
     "cursor": "#4a525e",
     "sel": "on #dfe6f1",
+    "caret": "#ffffff on #1b5fc1",
     "bar": "#1b5fc1",
     "rest": "#c3cad4",
     "s0": "#1f86be",
@@ -101,6 +103,7 @@ _ANSI: dict[str, str] = {
     "good": "green",
     "cursor": "default",
     "sel": "reverse",
+    "caret": "black on cyan",
     "bar": "cyan",
     "rest": "bright_black",
     "s0": "bright_cyan",
@@ -126,6 +129,7 @@ _NONE: dict[str, str] = {
     "best": "bold",
     "error": "bold",
     "sel": "reverse",
+    "caret": "not reverse bold underline",
 }
 
 BACKGROUND: Mapping[Look, str] = {"dark": "#12151a", "light": "#fbfbfa"}

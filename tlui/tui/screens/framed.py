@@ -137,7 +137,7 @@ class Framed(Screen[Any]):
     # -- keys
 
     def on_key(self, event: events.Key) -> None:
-        typing = isinstance(self.focused, Input)
+        typing = isinstance(self.focused, Input) or getattr(self.focused, "typing", False)
         pressed = pressed_key(event)
         key = self.tlui.keys.find(pressed, self.scopes(), typing)
         self.footer.hush()

@@ -1,0 +1,400 @@
+"""What the New form edits: a preset as plain tables, its fields as the text a person types.
+
+Fields, their choices and defaults come from the schema's tree; order and labels are laid out here
+by hand. A comma in a field makes a sweep axis. What is launched is what `toml` gives, read by the
+same code as any preset. Knows nothing of Textual.
+"""
+
+from __future__ import annotations
+
+import copy
+import types
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from tlui.recipe.assign import assign, value_at
+from tlui.recipe.catalogue import BACKBONES, DATASETS, OPTIMIZERS, POLICIES, REGIMES
+from tlui.recipe.fields import Node, Path, experiment_tree, node_at, variant
+from tlui.recipe.overrides import typed
+from tlui.recipe.preset import merge
+from tlui.recipe.problems import short_number
+from tlui.recipe.schema import MONITORS
+
+DATA = ("source", "name", "path", "image_size", "resize", "validation", "test", "bad_images")
+MODEL = ("backbone.name", "backbone.alpha", "backbone.weights", "start_from.run", "head.pooling",
+         "head.hidden", "head.dropout", "head.output", "head.label_smoothing",
+         "head.class_weights")  # fmt: skip
+TRAIN = ("train.seed", "train.monitor", "train.early_stopping.patience",
+         "train.early_stopping.min_delta", "train.mixed_precision", "train.devices",
+         "train.steps_per_execution")  # fmt: skip
+EVALUATE = ("evaluate.weights", "evaluate.splits", "evaluate.batch_size")
+LABELS = {
+    "dataset.source": "source", "dataset.name": "dataset", "dataset.image_size": "image",
+    "dataset.validation": "val share", "dataset.test": "test share",
+    "dataset.bad_images": "bad images", "train.batch_size": "batch", "backbone.name": "backbone",
+    "backbone.weights": "weights", "start_from.run": "start from", "head.pooling": "pooling",
+    "head.class_weights": "class weights", "head.label_smoothing": "smoothing",
+    "head.output": "output", "train.early_stopping.patience": "patience",
+    "train.early_stopping.min_delta": "min delta", "train.mixed_precision": "mixed prec.",
+    "train.steps_per_execution": "steps/call", "evaluate.batch_size": "batch",
+}  # fmt: skip
+NEEDED: dict[str, dict[str, Any]] = {
+    "exponential": {"k": 0.3},
+    "step": {"drop": 0.5, "epochs_drop": 10},
+    "piecewise": {"boundaries": [5], "values": [1e-5]},
+    "cosine-restarts": {"first_epochs": 5},
+    "one-cycle": {"peak": 1e-2},
+    "inverse-time": {"rate": 0.5},
+}
+"""What a policy cannot do without, as a first guess, when it is chosen in the form."""
+ELSEWHERE = frozenset({"dataset.classes", "dataset.split_seed"})
+START: dict[str, Any] = {
+    "version": 1,
+    "name": "my-run",
+    "dataset": {"source": "folder", "path": ""},
+    "backbone": {"name": "MobileNetV2"},
+    "phase": [{"freeze": "backbone", "epochs": 10, "lr": {"policy": "constant", "initial": 1e-3}}],
+}
+EXPERIMENTS = "experiments"
+PHASES = "phases"
+NAME = "name"
+DEVICE = "device"
+
+
+@dataclass(frozen=True)
+class Field:
+    """One line of the form."""
+
+    path: str
+    """Dotted path, or one of `name`, `experiments`, `phases`, `device`."""
+    label: str
+    section: str
+    help: str = ""
+    choices: tuple[str, ...] = ()
+    default: str = ""
+    many: bool = False
+    """Whether the field itself is a list, its items apart by spaces."""
+
+
+class Draft:
+    """A preset being edited."""
+
+    def __init__(self, document: dict[str, Any] | None = None, where: str = "") -> None:
+        """Start from a preset's document; from next to nothing by default.
+
+        Args:
+            document: As read from TOML; copied.
+            where: The file it is from, for the header.
+        """
+        self.document: dict[str, Any] = copy.deepcopy(document if document else START)
+        self.document.pop("origin", None)
+        self.where = where
+        self.only: tuple[str, ...] = ()
+        self.device = "auto"
+        self.start = {f.path: self.text(f.path) for f in self.fields()} if document else {}
+
+    # -- reading
+
+    @property
+    def experiments(self) -> list[str]:
+        """Names of a lab's experiments; empty where there is only one."""
+        lab = self.document.get("experiment")
+        if not isinstance(lab, list):
+            return []
+        return [str(one.get("name", "")) for one in lab if isinstance(one, dict)]
+
+    def merged(self) -> dict[str, Any]:
+        """The experiment that is shown: the first of those chosen, over what stands at the top."""
+        top = {k: v for k, v in self.document.items() if k != "experiment"}
+        for one in self.document.get("experiment") or ():
+            if isinstance(one, dict) and (not self.only or one.get("name") in self.only):
+                return merge(top, one)
+        return top
+
+    def axis(self, path: str) -> list[Any] | None:
+        """The values a sweep gives a field, or None."""
+        sweep = self.merged().get("sweep")
+        found = sweep.get(path) if isinstance(sweep, dict) else None
+        return found if isinstance(found, list) else None
+
+    def text(self, path: str) -> str:
+        """A field as its person would type it; empty where nothing is set."""
+        special = {
+            NAME: str(self.document.get("name", "")),
+            EXPERIMENTS: ", ".join(self.only) or "all",
+            DEVICE: self.device,
+        }
+        if path in special:
+            return special[path]
+        merged = self.merged()
+        if path == PHASES:
+            return str(len(merged.get("phase") or ()))
+        axis = self.axis(path)
+        if axis is not None:
+            return ", ".join(words(value) for value in axis)
+        value = value_at(merged, tuple(path.split(".")))
+        if path.endswith("optimizer.name") and value is None:
+            value = value_at(merged, tuple(path.split(".")[:-1]))
+        return "" if value is None or isinstance(value, dict) else words(value)
+
+    def phases(self) -> int:
+        found = self.merged().get("phase")
+        return len(found) if isinstance(found, list) else 0
+
+    def fields(self) -> list[Field]:
+        """Every line of the form, in order; which there are depends on what was chosen."""
+        found = [Field(NAME, "name", "run", "what the preset is called")]
+        if self.experiments:
+            found.append(
+                Field(EXPERIMENTS, "experiments", "run", "which to run; those they need come along",
+                      ("all", *self.experiments))
+            )  # fmt: skip
+        found.append(
+            Field(DEVICE, "device", "run", "auto takes the freest", ("auto", "cpu", "gpu", "gpu:0"))
+        )
+        merged = self.merged()
+        tree = experiment_tree()
+        dataset = node_at(("dataset",), tree)
+        assert dataset is not None
+        keys = list(dataset.keys(variant(dataset, merged.get("dataset"))))
+        ordered = [k for k in DATA if k in keys] + [k for k in keys if k not in DATA]
+        found += [
+            _field(f"dataset.{key}", "data") for key in ordered if f"dataset.{key}" not in ELSEWHERE
+        ]
+        found.append(_field("train.batch_size", "data"))
+        found += [_field(path, "model") for path in MODEL]
+        count = self.phases()
+        found.append(Field(PHASES, "phases", "phases", "how many stretches of training"))
+        for i in range(count):
+            found += self._phase(i, count, merged)
+        augment = node_at(("augment",), tree)
+        assert augment is not None
+        found += [_field(f"augment.{key}", "augment") for key in augment.keys("")]
+        found += [_field(path, "train") for path in TRAIN]
+        found += [_field(path, "evaluate") for path in EVALUATE]
+        return found
+
+    def _phase(self, i: int, count: int, merged: dict[str, Any]) -> list[Field]:
+        section = f"phase {i + 1} of {count}"
+        base = f"phase.{i}"
+        paths = [f"{base}.{key}" for key in ("freeze", "batchnorm", "epochs")]
+        for table, tag in (("optimizer", "name"), ("lr", "policy")):
+            node = node_at(("phase", "0", table))
+            assert node is not None
+            value = value_at(merged, ("phase", str(i), table))
+            names = [k for k in node.keys(variant(node, value)) if k not in ("policy", "name")]
+            if table == "lr":
+                names = [n for n in ("initial", *names) if n != "warmup"]
+                names = [*dict.fromkeys(names), "warmup.epochs", "warmup.start"]
+            paths += [f"{base}.{table}.{name}" for name in (tag, *names)]
+        return [_field(path, section) for path in paths]
+
+    # -- writing
+
+    def put(self, path: str, text: str) -> None:
+        """Take a field's text over; what it means is checked where presets are checked."""
+        text = text.strip()
+        if path == NAME:
+            self.document["name"] = text
+        elif path == DEVICE:
+            self.device = text or "auto"
+        elif path == EXPERIMENTS:
+            chosen = tuple(t.strip() for t in text.split(",") if t.strip())
+            self.only = () if "all" in chosen else chosen
+        elif path == PHASES:
+            self._set_phases(text)
+        else:
+            self._put_field(path, text)
+
+    def _put_field(self, path: str, text: str) -> None:
+        parts = tuple(path.split("."))
+        node = node_at(parts) or Node("leaf")
+        values = [_value(part, node) for part in text.split(",") if part.strip()]
+        if text.startswith("[") and node.kind == "list":
+            values = [typed(text, node)]
+        for table in self._tables():
+            sweep = table.get("sweep")
+            if isinstance(sweep, dict):
+                sweep.pop(path, None)
+                if not sweep:
+                    del table["sweep"]
+        if len(values) > 1:
+            self.document.setdefault("sweep", {})[path] = values
+            values = values[:1]
+        for table in self._tables():
+            if table is not self.document and not _overrides(table, parts):
+                continue
+            if not values:
+                _remove(table, parts)
+            elif parts[-2:] == ("lr", "policy"):
+                _set_policy(table, parts, values[0])
+            elif parts[-2:] == ("optimizer", "name"):
+                assign(table, parts[:-1], values[0])
+            elif path == "dataset.source":
+                _set_source(table, values[0])
+            else:
+                assign(table, parts, values[0])
+
+    def _tables(self) -> list[dict[str, Any]]:
+        lab = self.document.get("experiment")
+        return [self.document, *(lab if isinstance(lab, list) else [])]
+
+    def _set_phases(self, text: str) -> None:
+        if not text.isdecimal() or not 1 <= int(text) <= 9:
+            return
+        for table in self._tables():
+            phases = table.get("phase")
+            if not isinstance(phases, list) or not phases:
+                continue
+            while len(phases) < int(text):
+                phases.append({**copy.deepcopy(phases[-1]), "freeze": "none"})
+            del phases[int(text) :]
+
+    def toml(self) -> str:
+        """The preset as it would be saved."""
+        import tomli_w
+
+        return tomli_w.dumps(self.document)
+
+    def changes(self) -> list[tuple[str, str, str]]:
+        """`(label, before, after)` of every field that differs from where it started."""
+        if not self.start:
+            return []
+        found = []
+        for field in self.fields():
+            before, after = self.start.get(field.path, ""), self.text(field.path)
+            if before != after and field.path not in (DEVICE,):
+                found.append((field.path, before, after))
+        return found
+
+
+def words(value: Any) -> str:
+    """A value as it is typed into a field."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return short_number(value)
+    if isinstance(value, list):
+        if any(isinstance(v, str) and " " in v for v in value):
+            import json
+
+            return json.dumps(value, ensure_ascii=False)
+        return " ".join(words(v) for v in value)
+    return str(value)
+
+
+def _value(text: str, node: Node) -> Any:
+    if node.kind == "list" and node.item is not None:
+        return [typed(part, node.item) for part in text.split()]
+    return typed(text, node)
+
+
+def _field(path: str, section: str) -> Field:
+    node = node_at(tuple(path.split(".")))
+    assert node is not None, path
+    leaf = path.rpartition(".")[2]
+    label = LABELS.get(path)
+    if label is None:
+        rest = path.split(".")
+        label = " ".join(rest[3:]) if rest[0] == "phase" and len(rest) > 3 else leaf
+        if rest[-1] in ("policy", "name") and rest[0] == "phase":
+            label = "lr" if rest[-1] == "policy" else "optimizer"
+        label = label.replace("_", " ")
+    help = (node.info.description or "").split("\n")[0] if node.info is not None else ""
+    default = "" if node.required or node.default is None else words(node.default)
+    if path.endswith("optimizer.name"):
+        default = "adam"
+    if isinstance(node.default, dict) or (node.kind == "table" and not path.endswith("name")):
+        default = ""
+    return Field(path, label, section, help, choices_of(path, node), default, node.kind == "list")
+
+
+def choices_of(path: str, node: Node) -> tuple[str, ...]:
+    """The words a field takes, where they can be listed."""
+    if path.startswith("phase.") and path.endswith(".freeze"):
+        return (*REGIMES, "top:20")
+    named: dict[str, Sequence[str]] = {
+        "backbone.name": list(BACKBONES),
+        "backbone.weights": ("imagenet", "none"),
+        "dataset.source": tuple(_dataset().tables),
+        "dataset.name": list(DATASETS),
+        "train.monitor": MONITORS,
+        "head.class_weights": ("none", "balanced"),
+        "evaluate.splits": ("train val test", "val test", "test"),
+    }
+    if path in named:
+        return tuple(named[path])
+    if path.endswith(".policy"):
+        return tuple(POLICIES)
+    if path.endswith("optimizer.name"):
+        return tuple(OPTIMIZERS)
+    return _literal(node.info.annotation if node.info is not None else None)
+
+
+def _dataset() -> Node:
+    node = node_at(("dataset",))
+    assert node is not None
+    return node
+
+
+def _literal(annotation: Any) -> tuple[str, ...]:
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _literal(get_args(annotation)[0])
+    if origin is Literal:
+        return tuple(str(word) for word in get_args(annotation))
+    if annotation is bool:
+        return ("false", "true")
+    if origin in (Union, types.UnionType):
+        return tuple(word for part in get_args(annotation) for word in _literal(part))
+    return ()
+
+
+def _overrides(table: dict[str, Any], parts: Path) -> bool:
+    """Whether an experiment says something of its own about a field, so that it must follow."""
+    if parts[0] == "phase":
+        return isinstance(table.get("phase"), list)
+    return value_at(table, parts) is not None
+
+
+def _remove(table: dict[str, Any], parts: Path) -> None:
+    holders = [table]
+    for part in parts[:-1]:
+        here: Any = holders[-1]
+        if isinstance(here, list):
+            inside = here[int(part)] if part.isdecimal() and int(part) < len(here) else None
+        else:
+            inside = here.get(part) if isinstance(here, dict) else None
+        if not isinstance(inside, dict | list):
+            return
+        holders.append(inside)  # type: ignore[arg-type]
+    if isinstance(holders[-1], dict):
+        holders[-1].pop(parts[-1], None)
+    for depth in range(len(holders) - 1, 0, -1):
+        outer, part = holders[depth - 1], parts[depth - 1]
+        if holders[depth] == {} and isinstance(outer, dict) and part not in ("dataset",):
+            outer.pop(part, None)
+
+
+def _set_policy(table: dict[str, Any], parts: Path, policy: Any) -> None:
+    """Change the policy, keeping what both have and guessing what the new one cannot miss."""
+    before = value_at(table, parts[:-1])
+    before = before if isinstance(before, dict) else {}
+    node = node_at(parts[:-1])
+    assert node is not None
+    known = node.tables.get(str(policy), {})
+    lr = {"policy": policy, "initial": before.get("initial", 1e-3)}
+    lr |= {k: v for k, v in before.items() if k in known and k not in lr}
+    lr = {**NEEDED.get(str(policy), {}), **lr}
+    assign(table, parts[:-1], lr)
+
+
+def _set_source(table: dict[str, Any], source: Any) -> None:
+    """Change where the data comes from, keeping what both sources know."""
+    before = table.get("dataset")
+    before = before if isinstance(before, dict) else {}
+    known = _dataset().tables.get(str(source), {})
+    table["dataset"] = {"source": source} | {
+        k: v for k, v in before.items() if k in known and k not in ("source", "name")
+    }
