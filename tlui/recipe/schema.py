@@ -9,7 +9,14 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Union
 
-from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from tlui.recipe import catalogue
 from tlui.recipe.lr import LearningRate, NonNegative
@@ -20,10 +27,16 @@ from tlui.recipe.strict import Refused, Table
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
+def _backbone_name(given: str) -> str:
+    if given not in catalogue.BACKBONES:
+        raise ValueError(catalogue.unknown("backbone", given, catalogue.BACKBONES))
+    return given
+
+
 class Backbone(Table):
     """The pretrained part of the network."""
 
-    name: str
+    name: Annotated[str, AfterValidator(_backbone_name)]
     """A name of keras.applications (MobileNetV2, EfficientNetB0 …) or SmallConvNet."""
     alpha: PositiveFloat = 1.0
     """Width multiplier; MobileNet, MobileNetV2 and MobileNetV3 only."""
@@ -32,9 +45,7 @@ class Backbone(Table):
 
     @model_validator(mode="after")
     def _known(self) -> Backbone:
-        spec = catalogue.BACKBONES.get(self.name)
-        if spec is None:
-            raise Refused(catalogue.unknown("backbone", self.name, catalogue.BACKBONES), "name")
+        spec = catalogue.BACKBONES[self.name]
         if not spec.alphas and self.alpha != 1.0:
             raise Refused(f"{self.name} has no alpha. Received: {self.alpha:g}", "alpha")
         if self.weights == "run:":
@@ -133,13 +144,24 @@ class EarlyStopping(Table):
     min_delta: NonNegative = 0.0
 
 
+METRICS = ("loss", "accuracy", "precision", "recall", "f1")
+"""What every epoch computes for train and val."""
+MONITORS = tuple(f"{split}_{m}" for split in ("val", "train") for m in METRICS)
+
+
+def _monitor(given: str) -> str:
+    if given not in MONITORS:
+        raise ValueError(catalogue.unknown("monitored metric", given, MONITORS))
+    return given
+
+
 class Train(Table):
     """What holds for every phase."""
 
     batch_size: BatchSize = 32
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
     """Seed of weights, shuffle, dropout and augmentation."""
-    monitor: str = "val_accuracy"
+    monitor: Annotated[str, AfterValidator(_monitor)] = "val_accuracy"
     """The metric that picks the best epoch: `SPLIT_METRIC`, such as val_loss or val_f1."""
     early_stopping: EarlyStopping | None = None
     mixed_precision: bool = False
@@ -150,9 +172,7 @@ class Train(Table):
     """Steps run in one call of the graph; a stop waits for them."""
 
     @model_validator(mode="after")
-    def _monitor(self) -> Train:
-        if self.monitor not in MONITORS:
-            raise Refused(catalogue.unknown("monitored metric", self.monitor, MONITORS), "monitor")
+    def _shared_out(self) -> Train:
         if self.batch_size % self.devices:
             raise Refused(
                 f"must be a multiple of devices. "
@@ -160,11 +180,6 @@ class Train(Table):
                 "batch_size",
             )
         return self
-
-
-METRICS = ("loss", "accuracy", "precision", "recall", "f1")
-"""What every epoch computes for train and val."""
-MONITORS = tuple(f"{split}_{m}" for split in ("val", "train") for m in METRICS)
 
 
 class OptimizerBase(Table):
