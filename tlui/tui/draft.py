@@ -38,6 +38,8 @@ LABELS = {
     "head.output": "output", "train.early_stopping.patience": "patience",
     "train.early_stopping.min_delta": "min delta", "train.mixed_precision": "mixed prec.",
     "train.steps_per_execution": "steps/call", "evaluate.batch_size": "batch",
+    "dataset.validation_folder": "val folder", "dataset.validation_list": "val list",
+    "dataset.validation_files": "val files", "dataset.validation_split": "val split",
 }  # fmt: skip
 NEEDED: dict[str, dict[str, Any]] = {
     "exponential": {"k": 0.3},
@@ -48,7 +50,6 @@ NEEDED: dict[str, dict[str, Any]] = {
     "inverse-time": {"rate": 0.5},
 }
 """What a policy cannot do without, as a first guess, when it is chosen in the form."""
-ELSEWHERE = frozenset({"dataset.classes", "dataset.split_seed"})
 START: dict[str, Any] = {
     "version": 1,
     "name": "my-run",
@@ -158,16 +159,13 @@ class Draft:
         dataset = node_at(("dataset",), tree)
         assert dataset is not None
         keys = list(dataset.keys(variant(dataset, merged.get("dataset"))))
-        ordered = [k for k in DATA if k in keys] + [k for k in keys if k not in DATA]
-        found += [
-            _field(f"dataset.{key}", "data") for key in ordered if f"dataset.{key}" not in ELSEWHERE
-        ]
+        found += [_field(f"dataset.{key}", "data") for key in DATA if key in keys]
         found.append(_field("train.batch_size", "data"))
         found += [_field(path, "model") for path in MODEL]
         count = self.phases()
-        found.append(Field(PHASES, "phases", "phases", "how many stretches of training"))
         for i in range(count):
             found += self._phase(i, count, merged)
+        found += [_field(f"dataset.{key}", "data, more") for key in keys if key not in DATA]
         augment = node_at(("augment",), tree)
         assert augment is not None
         found += [_field(f"augment.{key}", "augment") for key in augment.keys("")]
@@ -178,17 +176,25 @@ class Draft:
     def _phase(self, i: int, count: int, merged: dict[str, Any]) -> list[Field]:
         section = f"phase {i + 1} of {count}"
         base = f"phase.{i}"
-        paths = [f"{base}.{key}" for key in ("freeze", "batchnorm", "epochs")]
-        for table, tag in (("optimizer", "name"), ("lr", "policy")):
+        paths = [f"{base}.{key}" for key in ("freeze", "epochs", "optimizer.name", "lr.policy")]
+        last = [f"{base}.batchnorm"]
+        for table in ("lr", "optimizer"):
             node = node_at(("phase", "0", table))
             assert node is not None
             value = value_at(merged, ("phase", str(i), table))
             names = [k for k in node.keys(variant(node, value)) if k not in ("policy", "name")]
             if table == "lr":
-                names = [n for n in ("initial", *names) if n != "warmup"]
-                names = [*dict.fromkeys(names), "warmup.epochs", "warmup.start"]
-            paths += [f"{base}.{table}.{name}" for name in (tag, *names)]
-        return [_field(path, section) for path in paths]
+                names = ["initial", *(n for n in names if n not in ("initial", "warmup", "per"))]
+                names += ["per", "warmup.epochs", "warmup.start"]
+                paths += [f"{base}.lr.{name}" for name in names]
+            else:
+                last += [f"{base}.optimizer.{name}" for name in names]
+        paths += last
+        found = [_field(path, section) for path in paths]
+        if i == 0:
+            help = "how many stretches of training, such as head first, then everything"
+            found.insert(0, Field(PHASES, "phases", section, help))
+        return found
 
     # -- writing
 

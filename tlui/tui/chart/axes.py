@@ -55,7 +55,7 @@ def scale_for(low: float, high: float, log: bool = False, pad: float = 0.04) -> 
             return Scale(low / 2, high * 2, True)
         return Scale(low / 10 ** (pad * extent), high * 10 ** (pad * extent), True)
     if high - low <= abs(high) * 1e-12:
-        room = abs(high) * 0.1 or 1.0
+        room = abs(high) * 0.5 or 1.0
         return Scale(low - room, high + room)
     room = (high - low) * pad
     return Scale(low - room, high + room)
@@ -107,7 +107,8 @@ def tick_text(value: float, ticks: list[float]) -> str:
     if value == 0:
         return "0"
     size = abs(value)
-    if size >= 1e6 or size < 1e-3:
+    least = min((abs(t) for t in ticks if t), default=size)
+    if size >= 1e6 or min(size, least) < 1e-3:
         digits = next((d for d in range(4) if _reads(f"{value:.{d}e}", value)), 3)
         mantissa, exponent = f"{value:.{digits}e}".split("e")
         return f"{mantissa}e{int(exponent)}"

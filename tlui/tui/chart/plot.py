@@ -340,6 +340,8 @@ class Plot:
         title: Line = [(self.title, "title"), *((f"  {f}", "dim") for f in flags)]
         used = cells(title)
         need = sum(cells(item) + 2 for item in items)
+        if not items:
+            return [clip(title, width)]
         if used + need <= width:
             gap = width - used - need + 2
             line: Line = [*title, (" " * gap, "")]

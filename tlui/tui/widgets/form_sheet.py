@@ -12,7 +12,7 @@ from tlui.tui.draft import Draft, Field
 from tlui.tui.lines import Line, cells, shorten, wrap
 from tlui.tui.widgets.sheet import Sheet
 
-LABEL = 13
+LABEL = 14
 
 
 class FormSheet(Sheet, can_focus=True):
@@ -215,7 +215,7 @@ class FormSheet(Sheet, can_focus=True):
             if name != mine and len(indices) <= room:
                 room -= len(indices)
                 chosen.add(name)
-            elif name != mine:
+            elif name != mine and room < 6:
                 break
         return chosen
 
