@@ -381,7 +381,7 @@ class TestStoppingAndResuming:
 
     @pytest.mark.parametrize(
         ("mode", "signal"),
-        [("stop", "--signal=INT"), ("interrupt", "--signal=TERM"), ("kill", None)],
+        [("stop", "--signal=USR2"), ("interrupt", "--signal=USR2"), ("kill", None)],
     )
     def test_a_running_run_is_asked_and_signalled(
         self, home: Home, cluster: FakeSlurm, mode: control.Mode, signal: str | None

@@ -173,8 +173,9 @@ class SlurmBackend:
             self._ask("scancel", "--state=PENDING", job.id)
             job = self._jobs().get(run.id)  # it may have started in this very moment
         if job is not None and job.hint.state == "runs":
-            word = {"stop": "INT", "interrupt": "TERM"}.get(mode)
-            self._ask("scancel", *(["--batch", f"--signal={word}"] if word else []), job.id)
+            # the request file says what; a signal that says it too would count as a second one
+            nudge = [] if mode == "kill" else ["--batch", "--signal=USR2"]
+            self._ask("scancel", *nudge, job.id)
         return _hint(run, job)
 
     def _jobs(self) -> dict[str, Job]:
@@ -291,7 +292,7 @@ def script(home: Home, ids: Sequence[str]) -> bytes:
     lines = [
         "#!/bin/sh",
         "# One task for each run of tlui, whose supervisor it starts on this node.",
-        "trap '' USR1  # until the supervisor listens",
+        "trap '' USR1 USR2  # until somebody listens",
         "umask 077",
         f"set -- {' '.join(shlex.quote(run) for run in ids)}",
     ]

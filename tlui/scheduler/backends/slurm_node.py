@@ -4,7 +4,9 @@ The job's script becomes this process. It looks whether the run may start (its p
 decide, not Slurm's idea of them), puts a run that Slurm brings back in the queue's first state,
 runs its supervisor, and passes signals on. After USR1, which comes ahead of the time limit, an
 interrupted run is queued again: its directory says so and Slurm requeues the job, as long as it
-gets forward between two limits. Stdlib only. Exit codes are those of `tlui run`, 75 interrupted.
+gets forward between two limits. USR2 says that a front end left a request: the node looks, for
+its view of the shared filesystem may be a minute old. Stdlib only. Exit codes are those of
+`tlui run`, 75 interrupted.
 """
 
 from __future__ import annotations
@@ -94,6 +96,11 @@ class Node:
         if self._child is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._child.send_signal(number)
+
+    def look(self) -> None:
+        """Have the filesystem client ask its server what is in the requests' folder."""
+        with contextlib.suppress(OSError):
+            os.listdir(self.run.requests)
 
     def supervise(self) -> None:
         """Run the supervisor to its end; one that was killed gets a successor."""
@@ -270,6 +277,7 @@ def main(arguments: Sequence[str]) -> int:
     node = Node(home, home.run(arguments[1]), os.environ)
     for number in SIGNALS:
         signal.signal(number, lambda number, _: node.pass_on(number))
+    signal.signal(signal.SIGUSR2, lambda *_: node.look())
     _speak_in(node.run, home)
     return node.work()
 
