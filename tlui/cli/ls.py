@@ -131,6 +131,7 @@ def _table(rows: Sequence[Row], columns: Sequence[Column], ascii: bool) -> None:
         for c in columns
     }
     shown = list(columns)
+    widths[shown[0].title] = min(widths[shown[0].title], max(24, out.width // 4))
     while len(shown) > 1 and sum(widths[c.title] + 2 for c in shown) > out.width:
         shown.remove(min(shown, key=lambda column: column.keep))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")

@@ -121,7 +121,9 @@ def draw(
     figure.theme("colorless")  # the terminal's own colours; the curves bring theirs
     figure.title(title)
     if log_y:
-        figure.ruler("y").scale("log")
+        low, high = (end(y for _, (_, ys) in curves for y in ys) for end in (min, max))
+        if low < high:  # of a flat line both scales show the same, and plotext fails on one
+            figure.ruler("y").scale("log")
     for at, (_, (xs, ys)) in enumerate(curves):
         sign = SIGNS[at % len(SIGNS)] if ascii or (not color and len(curves) > 1) else "braille"
         pixel = COLORS[at % len(COLORS)] if color else None

@@ -1,0 +1,83 @@
+import json
+
+import pytest
+from factory import make_run
+
+from tlui.cli.compare import best, differing
+from tlui.cli.main import run as tlui
+from tlui.runs.directory import Home
+from tlui.runs.index import Index
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def three(home: Home) -> list[str]:
+    return [
+        make_run(home, name="a", top=0.7).id,
+        make_run(home, name="b", top=0.9, config={"phase.0.lr.initial": 1e-6}).id,
+        make_run(home, name="c", state="failed", config={"head.dropout": None, "tags": ["x"]}).id,
+    ]
+
+
+def table(capsys: Capture) -> dict[str, list[str]]:
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    return {line[0]: line[1:] for line in lines}
+
+
+def test_only_what_differs_and_the_best_marked(three: list[str], capsys: Capture) -> None:
+    assert tlui(["compare", *three]) == 0
+    found = table(capsys)
+    assert found["phase.0.lr.initial"] == ["1e-4", "1e-6", "1e-4"]
+    assert found["head.dropout"] == ["0.2", "0.2", "–"]
+    assert found["tags"] == ["", "", "x"]
+    assert "train.batch_size" not in found
+    assert found["test_accuracy"] == [".6900", ".8900*", "–"]
+    assert found["val_loss"][1].endswith("*")
+    assert found["trainable_parameters"] == ["7,686", "7,686", "–"]
+
+
+def test_filter_and_metrics(three: list[str], capsys: Capture) -> None:
+    args = ["--filter", "status:finished", "--sort", "-val_accuracy", "-m", "test_f1"]
+    assert tlui(["compare", *args]) == 0
+    found = table(capsys)
+    assert [title[0] for title in found[""]] == ["b", "a"]
+    assert list(found)[-1] == "test_f1"
+
+
+@pytest.mark.parametrize("width", [50, 80, 160])
+def test_terminal_of_any_width(
+    three: list[str], capsys: Capture, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setattr("tlui.cli.terminal.is_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert tlui(["compare", *three, "--ascii"]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= width
+    assert all(f"{name} #" in out for name in "abc")
+    assert ".8900*" in out
+
+
+def test_json(three: list[str], capsys: Capture) -> None:
+    assert tlui(["compare", "b", "a", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in found] == ["b", "a"]
+    assert found[0]["test_accuracy"] == 0.89
+
+
+def test_least_is_best_for_losses_and_times(home: Home, three: list[str]) -> None:
+    with Index(home) as index:
+        index.refresh()
+        rows = index.get(three)
+    assert best("val_loss", rows) == {1}
+    assert best("test_accuracy", rows) == {1}
+    assert best("train_seconds", rows) == set()  # equal
+    assert best("trainable_parameters", rows) == set()
+    assert differing(rows[:2]) == ["phase.0.lr.initial"]
+
+
+def test_bad_usage(three: list[str], capsys: Capture) -> None:
+    assert tlui(["compare"]) == 2
+    assert tlui(["compare", "a", "--filter", "b"]) == 2
+    assert tlui(["compare", "a", "-m", "acuracy"]) == 2
+    assert tlui(["compare", "--filter", "status:queued"]) == 1

@@ -1,0 +1,42 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from factory import make_run
+
+from tlui.cli.main import run as tlui
+from tlui.runs.directory import Home
+
+Capture = pytest.CaptureFixture[str]
+
+
+def test_runs_to_a_file(home: Home, capsys: Capture, tmp_path: Path) -> None:
+    make_run(home, name="a", created=1e9)
+    make_run(home, name="b", created=2e9)
+    path = tmp_path / "runs.csv"
+    assert tlui(["export", "-o", str(path)]) == 0
+    assert "2 runs in" in capsys.readouterr().err
+    assert pd.read_csv(path)["name"].tolist() == ["a", "b"]
+    before = path.read_bytes()
+    assert tlui(["export", "-o", str(path)]) == 2
+    assert "--force" in capsys.readouterr().err
+    assert path.read_bytes() == before
+    assert tlui(["export", "b", "-o", str(path), "--force"]) == 0
+    assert pd.read_csv(path)["name"].tolist() == ["b"]
+
+
+def test_stdout(home: Home, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    make_run(home, epochs=3, name="a")
+    assert tlui(["export", "--epochs", "-o", "-"]) == 0
+    lines = capfdbinary.readouterr().out.split(b"\r\n")
+    assert lines[0].startswith(b"run_id,name,") and len(lines) == 5 and lines[-1] == b""
+
+
+def test_filter(home: Home, tmp_path: Path, capsys: Capture) -> None:
+    make_run(home, name="a", top=0.5)
+    make_run(home, name="b", top=0.9)
+    path = tmp_path / "x.csv"
+    assert tlui(["export", "--filter", "val_accuracy>.8", "--epochs", "-o", str(path)]) == 0
+    assert set(pd.read_csv(path)["name"]) == {"b"}
+    assert tlui(["export", "a", "--filter", "b"]) == 2
+    assert tlui(["export", "zzz"]) == 2
