@@ -53,6 +53,7 @@ SlurmdParameters=config_overrides
 ReturnToService=2
 MinJobAge=86400
 KillWait=5
+MessageTimeout=3
 SlurmctldTimeout=300
 SlurmdTimeout=300
 GresTypes=gpu

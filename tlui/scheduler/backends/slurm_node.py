@@ -100,7 +100,7 @@ class Node:
     def look(self) -> None:
         """Have the filesystem client ask its server what is in the requests' folder."""
         with contextlib.suppress(OSError):
-            os.listdir(self.run.requests)
+            list(self.run.requests.iterdir())
 
     def supervise(self) -> None:
         """Run the supervisor to its end; one that was killed gets a successor."""
