@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,12 +65,15 @@ def ls(
     store = Home.at(home, create=False)
     most = None if all or (json and limit is None) else (limit or LIMIT)
     with Index(store) as index:
-        index.refresh(progress=reading)
+        index.refresh(budget=0.05, progress=reading)
         if json:
             from tlui.runs.export import pages, record
 
-            ids = index.ids(filter, sort)[:most]
-            print_json_list(record(row) | _about(row) for row in pages(index, ids))
+            if most is None:
+                found: Iterable[Row] = pages(index, index.ids(filter, sort))
+            else:
+                found = index.rows(filter, sort, limit=most)
+            print_json_list(record(row) | _about(row) for row in found)
             return
         fields = index.fields()
         chosen = _chosen(columns, fields) if columns else None
@@ -78,8 +81,8 @@ def ls(
         more = len(rows) == most
         total = index.count(filter) if more else len(rows)
         if not rows:
-            found = bool(filter) and index.count() > 0
-            print(_empty(filter, found), file=sys.stderr)
+            others = bool(filter) and index.count() > 0
+            print(_empty(filter, others), file=sys.stderr)
             return
     if is_terminal():
         _table(rows, chosen or USUAL, use_ascii(ascii))
