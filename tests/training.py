@@ -1,8 +1,8 @@
 """Small real trainings: run directories for digits, trained here or in a process of their own.
 
-    run = digits_run(home, epochs=3, train={"seed": 2})
-    outcome = train(run)                      # in this process
-    trainer = start(run); trainer.wait()      # python -m tlui.trainer, as the supervisor does
+run = digits_run(home, epochs=3, train={"seed": 2})
+outcome = train(run)                      # in this process
+trainer = start(run); trainer.wait()      # python -m tlui.trainer, as the supervisor does
 """
 
 from __future__ import annotations
@@ -104,6 +104,24 @@ def wait_for(
             raise AssertionError(f"the trainer ended first:\n{run.log.read_text()}")
         time.sleep(0.002)
     raise AssertionError(f"not seen within {seconds} s:\n{run.log.read_text()}")
+
+
+def asking(run: RunDirectory, *when: tuple[int, str]) -> Any:
+    """Requests that come at the n-th look: `asking(run, (5, "interrupt"))`; about one look a
+    step."""
+    from tlui.trainer.signals import Requests
+
+    class Asking(Requests):
+        looks = 0
+
+        def poll(self) -> Any:
+            self.looks += 1
+            for at, request in when:
+                if at == self.looks:
+                    self.ask(request)  # type: ignore[arg-type]
+            return super().poll()
+
+    return Asking(run.requests)
 
 
 def last_weights(run: RunDirectory) -> dict[str, np.ndarray]:

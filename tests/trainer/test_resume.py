@@ -4,6 +4,7 @@ import signal
 
 import pytest
 from training import (
+    asking,
     assert_same_arrays,
     digits_run,
     last_weights,
@@ -14,7 +15,6 @@ from training import (
 
 from tlui.runs.history import load
 from tlui.runs.status import read_status
-from tlui.trainer.signals import Requests
 
 EVERYTHING = {
     "dataset": {
@@ -51,21 +51,7 @@ EVERYTHING = {
 }
 """Dropout, augmentation, BatchNorm in training, Adam and momentum, both kinds of LR policy."""
 
-KILLABLE = {**EVERYTHING, "phase": [{**p, "epochs": 9} for p in EVERYTHING["phase"]]}
-
-
-class AskAt(Requests):
-    """Asks for something at the n-th look."""
-
-    def __init__(self, folder, at, request):
-        super().__init__(folder)
-        self.left, self.request = at, request
-
-    def poll(self):
-        self.left -= 1
-        if self.left == 0:
-            self.ask(self.request)
-        return super().poll()
+KILLABLE = {**EVERYTHING, "phase": [{**p, "epochs": 6} for p in EVERYTHING["phase"]]}
 
 
 def epochs_of(run):
@@ -89,7 +75,7 @@ class TestInterruptedInOneProcess:
         # counted in looks for requests, about one a step: mid-epoch, an epoch's first and last
         # step, over the border of the phases
         for at in (4, 9, 25, 8):
-            outcome = train(run, AskAt(run.requests, at, "interrupt"))
+            outcome = train(run, asking(run, (at, "interrupt")))
             outcomes.append((outcome.state, outcome.code))
         assert outcomes == [("interrupted", 75)] * 4, outcomes
         assert train(run).state == "finished"
@@ -111,14 +97,14 @@ class TestKilled:
 
         process = start(run)
         wait_for(run, process, lambda e: (run.checkpoints / "last.npz").exists())
-        wait_for(run, process, lambda e: e["type"] == "epoch" and e["epoch"] >= 7)
+        wait_for(run, process, lambda e: e["type"] == "epoch" and e["epoch"] >= 5)
         process.kill()
         assert process.wait() == -signal.SIGKILL
         assert read_status(run.status).state == "running"
         assert run.observe().state == "interrupted"
 
         process = start(run, "--resume")
-        wait_for(run, process, lambda e: e["type"] == "step" and e["epoch"] >= 10)
+        wait_for(run, process, lambda e: e["type"] == "step" and e["epoch"] >= 8)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 75
         status = read_status(run.status)

@@ -41,7 +41,6 @@ def main(arguments: list[str] | None = None) -> int:
     requests = Requests(run.requests)
     requests.install()
     outcome = train_here(run, reporter, requests)
-    requests.honour()
     reporter.end(outcome.state, outcome.code, outcome.reason, outcome.advice)
     return outcome.code
 
@@ -60,6 +59,8 @@ def train_here(run: RunDirectory, reporter: Reporter, requests: Requests) -> Out
             traceback.print_exc()
         reporter.log(outcome.reason, "error")
         return outcome
+    finally:
+        requests.honour()  # nothing that was asked of this attempt is left to end the next one
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ class Checkpoints:
 
     def sweep(self) -> None:
         """Remove what a kill left half written; only while no other process trains this run."""
-        for path in (*self.folder.glob(".*.npz.*"), self.folder / "last-next.npz"):
+        for path in (*self.folder.glob(".*.npz.*"), *self.folder.glob("last-next.npz")):
             path.unlink(missing_ok=True)
 
     def is_due(self) -> bool:

@@ -244,8 +244,8 @@ class Fit:
         elif self._learner is not None:
             for i, variable in enumerate(self._learner.optimizer.variables):
                 arrays[f"optimizer/{i:03}"] = to_array(variable)
-            for key, value in self._learner.counts.arrays().items():
-                arrays[f"counts/{key}"] = value
+            counts = self._learner.counts.arrays() if self.state.step else {}
+            arrays |= {f"counts/{key}": value for key, value in counts.items()}
         return Checkpoint(arrays, self.state.to_dict())
 
     def _save(self, occasion: str) -> None:

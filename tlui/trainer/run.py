@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import keras
-
 from tlui.recipe.toml import load_experiment
 from tlui.runs.directory import RunDirectory
 from tlui.trainer.evaluate import EvaluationStoppedError
@@ -82,7 +80,7 @@ def _train(run: Run) -> Ending:
         run.checkpoints,
         board,
         strategy=run.devices.strategy,
-        scale_loss=keras.config.dtype_policy().compute_dtype == "float16",
+        scale_loss=experiment.train.mixed_precision and run.devices.gpu,
         resumed=run.last,
     )
     try:

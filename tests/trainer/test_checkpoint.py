@@ -1,0 +1,131 @@
+"""Checkpoints survive kills and damage."""
+
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tlui.trainer.checkpoint import (
+    Checkpoint,
+    Checkpoints,
+    DamagedCheckpointError,
+    read_whole_checkpoint,
+    write_checkpoint,
+)
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+WRITER = """
+import sys
+from pathlib import Path
+import numpy as np
+from tlui.trainer.checkpoint import Checkpoint, Checkpoints
+checkpoints = Checkpoints(Path(sys.argv[1]))
+checkpoints.sweep()
+found, notes = checkpoints.load()
+number = found.state["number"] if found else 0
+while True:
+    number += 1
+    arrays = {f"head/{i}": np.full(40_000, number, np.float32) for i in range(8)}
+    checkpoints.remember_best(Checkpoint(arrays, {"number": number}))
+    checkpoints.write(Checkpoint(arrays, {"number": number}))
+    print(number, flush=True)
+"""
+
+
+def made(number=1):
+    arrays = {"head/logits/kernel": np.full((4, 3), number, np.float32), "file": np.array(["é"])}
+    return Checkpoint(arrays, {"number": number})
+
+
+class TestKilledWhileWriting:
+    def test_one_always_loads_and_none_goes_back(self, tmp_path):
+        chance = random.Random(7)
+        reported = 0
+        for _ in range(12):
+            writer = subprocess.Popen(
+                [sys.executable, "-c", WRITER, str(tmp_path)],
+                stdout=subprocess.PIPE,
+                cwd=ROOT,
+                text=True,
+            )
+            lines = [writer.stdout.readline()]
+            time.sleep(chance.uniform(0, 0.08))
+            writer.kill()
+            lines += writer.stdout.read().splitlines()
+            writer.wait()
+            said = [int(line) for line in lines if line.strip().isdecimal()]
+            reported = max([reported, *said])
+            found, _ = Checkpoints(tmp_path).load()
+            assert found is not None
+            assert found.state["number"] >= reported
+            for array in found.arrays.values():
+                assert (array == found.state["number"]).all()
+            best = Checkpoints(tmp_path).load_best()
+            assert best.state["number"] >= found.state["number"]
+        assert reported > 12
+        Checkpoints(tmp_path).sweep()
+        names = sorted(path.name for path in tmp_path.iterdir())
+        assert names == ["best.npz", "last-previous.npz", "last.npz"]
+
+
+class TestDamage:
+    def test_any_flipped_byte_of_an_array_is_found(self, tmp_path):
+        path = tmp_path / "last.npz"
+        write_checkpoint(path, made())
+        whole = path.read_bytes()
+        at = whole.index(np.float32(1).tobytes() * 3)
+        path.write_bytes(whole[:at] + b"\x01" + whole[at + 1 :])
+        with pytest.raises(DamagedCheckpointError):
+            read_whole_checkpoint(path)
+
+    @pytest.mark.parametrize("keep", [0, 10, 200, -1])
+    def test_a_cut_file_falls_back_to_the_one_before(self, tmp_path, keep):
+        checkpoints = Checkpoints(tmp_path)
+        checkpoints.write(made(1))
+        checkpoints.write(made(2))
+        path = tmp_path / "last.npz"
+        path.write_bytes(path.read_bytes()[:keep])
+        found, notes = checkpoints.load()
+        assert found.state["number"] == 1
+        assert "last.npz" in notes[0]
+
+    def test_pickles_are_refused(self, tmp_path):
+        path = tmp_path / "last.npz"
+        np.savez(path, **{"head/x": np.array([{"a": 1}], dtype=object)})
+        with pytest.raises(DamagedCheckpointError):
+            read_whole_checkpoint(path)
+
+    def test_nothing_there(self, tmp_path):
+        assert Checkpoints(tmp_path).load() == (None, [])
+
+
+class TestContents:
+    def test_arrays_of_any_name_and_the_state_come_back(self, tmp_path):
+        write_checkpoint(tmp_path / "x.npz", made(3))
+        found = read_whole_checkpoint(tmp_path / "x.npz")
+        assert found.arrays["file"][0] == "é"
+        assert found.network().keys() == {"head/logits/kernel"}
+        assert found.state == {"number": 3}
+
+    def test_numbers_of_the_state_are_exact_even_where_not_finite(self, tmp_path):
+        values = [0.1 + 0.2, float("nan"), 1e-320]
+        write_checkpoint(tmp_path / "x.npz", Checkpoint({}, {"v": values}))
+        assert json.dumps(read_whole_checkpoint(tmp_path / "x.npz").state["v"]) == json.dumps(
+            values
+        )
+
+    def test_a_failed_write_leaves_the_last_one_and_the_best_in_memory(self, tmp_path):
+        checkpoints = Checkpoints(tmp_path)
+        checkpoints.write(made(1))
+        checkpoints.remember_best(made(2))
+        (tmp_path / "best.npz").mkdir()  # cannot be replaced by a file
+        with pytest.raises(OSError):
+            checkpoints.write(made(2))
+        assert checkpoints.load()[0].state["number"] == 1
+        assert checkpoints.load_best().state["number"] == 2

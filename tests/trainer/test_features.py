@@ -1,0 +1,161 @@
+"""Cached features give the numbers of the ordinary path, and miss when anything changes."""
+
+import numpy as np
+from PIL import Image
+from training import asking, assert_same_arrays, digits_run, last_weights, make_run, train
+
+from tlui.data.store import open_images
+from tlui.data.table import open_dataset
+from tlui.recipe.schema import Experiment
+from tlui.runs.events import EventReader
+from tlui.runs.history import load
+from tlui.trainer.features import cached_feed, is_cacheable
+from tlui.trainer.feed import ImageFeed
+from tlui.trainer.model.build import build
+from tlui.trainer.model.freezing import set_regime
+from tlui.trainer.model.prefix import frozen_prefix
+
+
+def logged(run):
+    return [e["message"] for e in EventReader(run.events).read_all() if e["type"] == "log"]
+
+
+def entries(tmp_path):
+    return sorted(p.name for p in (tmp_path / "cache" / "features").glob("[0-9a-f]*"))
+
+
+def frozen(size=32, **tables):
+    """MobileNet on generated photos of two colours, from random but frozen weights."""
+    phase = {"freeze": "backbone", "batchnorm": "inference", "epochs": 3}
+    given = {
+        "name": "frozen",
+        "backbone": {"name": "MobileNet", "alpha": 0.25, "weights": "none"},
+        "head": {"dropout": 0.5, "hidden": [4]},
+        "train": {"batch_size": 5},
+        "phase": [{**phase, "lr": {"policy": "cosine", "initial": 1e-2, "per": "step"}}],
+        **tables,
+    }
+    return lambda photos: Experiment.model_validate(
+        {"dataset": {"source": "folder", "path": str(photos), "image_size": size}, **given}
+    )
+
+
+def both_ways(home, experiment, monkeypatch):
+    cached = make_run(home, experiment)
+    assert train(cached).state == "finished"
+    monkeypatch.setenv("TLUI_FEATURES", "off")
+    plain = make_run(home, experiment)
+    assert train(plain).state == "finished"
+    monkeypatch.delenv("TLUI_FEATURES")
+    assert any("features are computed once" in line for line in logged(cached))
+    assert not any("features" in line for line in logged(plain))
+    return cached, plain
+
+
+def assert_same_run(a, b):
+    assert_same_arrays(last_weights(a), last_weights(b))
+    assert a.read_result()["metrics"] == b.read_result()["metrics"]
+    keys = ("train_loss", "train_f1", "val_loss", "val_accuracy", "lr", "best")
+    rows = [[{k: row[k] for k in keys} for row in load(run).epochs] for run in (a, b)]
+    assert rows[0] == rows[1]
+    for split in ("train", "val", "test"):
+        x, y = (np.load(run.predictions / f"{split}.npz")["probabilities"] for run in (a, b))
+        assert x.tobytes() == y.tobytes()
+
+
+class TestSameNumbers:
+    def test_head_only(self, home, photos, monkeypatch):
+        assert_same_run(*both_ways(home, frozen()(photos), monkeypatch))
+
+    def test_last_layers_learn(self, home, photos, monkeypatch):
+        phase = {
+            "freeze": "top:8",
+            "batchnorm": "inference",
+            "epochs": 2,
+            "optimizer": {"name": "sgd", "momentum": 0.9},
+            "lr": {"policy": "constant", "initial": 1e-3},
+        }
+        assert_same_run(*both_ways(home, frozen(phase=[phase])(photos), monkeypatch))
+
+    def test_from_disk_where_memory_is_short(self, home, photos, monkeypatch):
+        monkeypatch.setattr("tlui.trainer.features.MEMORY_SHARE", 0.0)
+        assert_same_run(*both_ways(home, frozen()(photos), monkeypatch))
+
+    def test_interrupted_and_resumed(self, home, photos):
+        whole, cut = (make_run(home, frozen()(photos)) for _ in range(2))
+        assert train(whole).state == "finished"
+        assert train(cut, asking(cut, (8, "interrupt"))).state == "interrupted"
+        assert train(cut).state == "finished"
+        assert_same_run(whole, cut)
+
+
+class TestWhenItIsUsed:
+    def test_not_with_augmentation(self, photos):
+        assert is_cacheable(frozen()(photos))
+        assert not is_cacheable(frozen(augment={"flip": "horizontal"})(photos))
+        assert not is_cacheable(frozen(augment={"crop_from": 64})(photos))
+
+    def test_not_where_everything_learns(self, home):
+        run = digits_run(home, epochs=1)
+        assert train(run).state == "finished"
+        assert not any("features" in line for line in logged(run))
+
+
+class TestKey:
+    """cached_feed alone, without training."""
+
+    @staticmethod
+    def cache(experiment):
+        table = open_dataset(experiment.dataset)
+        size = experiment.dataset.image_size
+        images = {name: open_images(table, name, size, "stretch") for name in ("train", "val")}
+        feed = ImageFeed(
+            images,
+            experiment.train.batch_size,
+            experiment.train.batch_size,
+            size,
+            seed=1,
+            classes=2,
+            augment=experiment.augment,
+        )
+        network = build(experiment, 2)
+        set_regime(network, "backbone", "inference")
+        prefix = frozen_prefix(network)
+        return cached_feed(
+            prefix, feed, images, experiment, "cpu", lambda split: lambda *done: None
+        )
+
+    def test_shared_by_runs_that_differ_in_the_head_only(self, photos, tmp_path):
+        first = self.cache(frozen(size=32)(photos))
+        before = entries(tmp_path)
+        assert len(before) == 2  # train and val
+        other = self.cache(frozen(size=32, head={"dropout": 0.1})(photos))
+        assert entries(tmp_path) == before
+        for split in ("train", "val"):
+            a, b = first.feed.features[split].array, other.feed.features[split].array
+            assert a.tobytes() == b.tobytes()
+
+    def test_missed_where_an_ingredient_differs(self, photos, tmp_path):
+        self.cache(frozen(size=32)(photos))
+        seen = set(entries(tmp_path))
+        changes = [
+            {"train": {"seed": 2, "batch_size": 5}},  # other random weights
+            {"train": {"batch_size": 4}},
+            {"head": {"pooling": "max"}},
+            {"size": 40},
+        ]
+        for change in changes:
+            self.cache(frozen(**{"size": 32, **change})(photos))
+            assert len(set(entries(tmp_path)) - seen) == 2, change
+            seen = set(entries(tmp_path))
+        Image.new("RGB", (40, 40), "green").save(photos / "train" / "red" / "03.png")
+        self.cache(frozen(size=32)(photos))
+        assert set(entries(tmp_path)) - seen
+
+    def test_weights_that_changed_since_are_seen(self, photos):
+        experiment = frozen(size=32)(photos)
+        cached = self.cache(experiment)
+        assert cached.holds(experiment, "cpu")
+        kernel = cached.prefix.layers[0].weights[0]
+        kernel.assign(kernel * 1.0001)
+        assert not cached.holds(experiment, "cpu")

@@ -1,0 +1,56 @@
+"""What a trainer hears."""
+
+import os
+import signal
+
+import pytest
+
+from tlui.trainer.signals import Requests
+
+
+@pytest.fixture
+def requests(tmp_path):
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    hangup = signal.getsignal(signal.SIGHUP)
+    found = Requests(tmp_path)
+    found.install()
+    yield found
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    signal.signal(signal.SIGHUP, hangup)
+
+
+@pytest.mark.parametrize(
+    "number,request_",
+    [(signal.SIGINT, "stop"), (signal.SIGTERM, "interrupt"), (signal.SIGUSR1, "interrupt")],
+)
+def test_signals(requests, number, request_):
+    assert requests.poll() is None
+    os.kill(os.getpid(), number)
+    assert requests.poll() == request_
+    assert requests.honour() == request_
+    assert requests.poll() is None
+
+
+def test_a_lost_connection_is_ignored(requests):
+    os.kill(os.getpid(), signal.SIGHUP)
+    assert requests.poll() is None
+
+
+def test_interrupt_is_not_overruled(requests):
+    requests.ask("interrupt")
+    requests.ask("stop")
+    assert requests.poll() == "interrupt"
+
+
+def test_a_file_is_honoured_once(tmp_path):
+    (tmp_path / "stop").touch()
+    found = Requests(tmp_path)
+    assert found.poll() == "stop"
+    found.honour()
+    assert not (tmp_path / "stop").exists()
+    assert Requests(tmp_path).poll() is None
+
+
+def test_no_folder_is_no_request(tmp_path):
+    assert Requests(tmp_path / "gone").poll() is None
