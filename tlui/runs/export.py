@@ -8,7 +8,8 @@ epoch CSV has `EPOCH_COLUMNS`. A column of the first groups is there even if no 
 RFC 4180, UTF-8: lines end in CRLF, cells are quoted where they must be. A value that is missing
 or not finite is an empty cell; times are ISO 8601 in UTC, booleans `true` and `false`, lists
 JSON. Text that a spreadsheet would take for a formula (beginning with = + - @, tab or return) gets
-an apostrophe in front; numbers never do.
+an apostrophe in front; numbers never do. Control characters in text become visible escapes, as
+everywhere: a CSV is also read with cat.
 """
 
 from __future__ import annotations
@@ -161,7 +162,7 @@ def cell(value: Any) -> str:
         return repr(value) if math.isfinite(value) else ""
     if isinstance(value, list | dict):
         value = json.dumps(value, ensure_ascii=False)
-    text = str(value).encode("utf-8", "backslashreplace").decode().replace("\0", "")
+    text = printable(value, keep="\t\r\n")
     return "'" + text if text.startswith(FORMULA) else text
 
 

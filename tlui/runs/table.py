@@ -176,7 +176,10 @@ def _plain(value: Any) -> Any:
         value = ", ".join(str(v) for v in value)
     elif not isinstance(value, str):
         value = json.dumps(value)
-    return value.encode("utf-8", "backslashreplace").decode()
+    try:
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "backslashreplace").decode()
 
 
 def _columns(db: sqlite3.Connection, keys: set[str]) -> dict[str, str]:

@@ -32,6 +32,19 @@ def printable(text: object, keep: str = "") -> str:
     return _UNSAFE.sub(lambda m: m[0] if m[0] in keep else _escape(m[0]), str(text))
 
 
+def json_safe(text: str) -> str:
+    """A JSON document with the characters `printable` escapes as JSON escapes (`\\u009b`).
+
+    JSON's own writer escapes only the first 32; what the document means stays the same.
+    """
+    return _UNSAFE.sub(lambda m: m[0] if m[0] == "\n" else _json_escape(m[0]), text)
+
+
+def _json_escape(char: str) -> str:
+    units = char.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
+
+
 def _escape(char: str) -> str:
     code = ord(char)
     if char in _NAMED:
