@@ -137,12 +137,23 @@ class Cluster:
 
     def tlui(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A tlui command, as a person on the login node types it."""
-        return subprocess.run(
+        with self.typed(*arguments) as process:
+            try:
+                said, complained = process.communicate(timeout=120)
+            finally:
+                process.kill()
+        return subprocess.CompletedProcess(arguments, process.returncode, said, complained)
+
+    def typed(self, *arguments: str) -> subprocess.Popen[str]:
+        """The same, still at work."""
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        return subprocess.Popen(
             [sys.executable, "-m", "tlui.cli.main", *arguments],
-            env={**self.env, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"},
-            capture_output=True,
+            env={**self.env, "PYTHONPATH": path, "PYTHONUTF8": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=120,
         )
 
     def submit(self, home: Home, preset: Path, *arguments: str) -> dict[str, RunDirectory]:

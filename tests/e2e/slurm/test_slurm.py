@@ -93,7 +93,8 @@ def test_a_sweep_is_an_array_on_two_gpus_and_its_child_takes_the_best(
 
 
 def test_a_time_limit_checkpoints_requeues_and_resumes(cluster, home: Home, write) -> None:
-    (run,) = cluster.submit(home, write(epochs=30)).values()
+    watching = cluster.typed("run", str(write(epochs=30)), "--on", "slurm")
+    (run,) = cluster.wait_for(lambda: list(home), "a run")
     cluster.wait_for(lambda: len(cluster.epochs(run)) >= 2, "two epochs")
     job = job_of(cluster, run)
     cluster.run("scancel", "--batch", "--signal=USR1", job)
@@ -107,6 +108,9 @@ def test_a_time_limit_checkpoints_requeues_and_resumes(cluster, home: Home, writ
     assert opened[1]["epoch"] == done, "nothing was trained twice"
     assert sorted(set(cluster.epochs(run))) == list(range(1, 31))
     assert job_of(cluster, run) == job, "the same job came back"
+    said, complained = watching.communicate(timeout=60)
+    assert watching.returncode == 0, said + complained
+    assert "finished" in said, "who watched saw it through"
 
 
 def test_stopping_a_waiting_run_cancels_its_job(cluster, home: Home, write) -> None:
