@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tlui.cli.follow import follow
+from tlui.cli.plain import PlainView
 from tlui.errors import TluiError
 from tlui.recipe import placement
 from tlui.recipe.preset import parse_preset
@@ -272,6 +274,14 @@ class TestSubmitting:
         start(home)
         assert len(cluster.submitted) == 1
         assert handover.noted_job(run)["job"] == "1"
+
+    def test_who_follows_a_refused_run_is_told_and_let_go(
+        self, home: Home, cluster: FakeSlurm, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (run,) = make(home, '[slurm]\npartition = "nope"').values()
+        cluster.refuses = "nope"
+        assert follow(home, [run], PlainView(ascii=True)) == 1
+        assert f"({run.id}) stays queued" in "".join(capsys.readouterr())
 
     def test_a_held_run_is_not_submitted(self, home: Home, cluster: FakeSlurm) -> None:
         (run,) = make(home).values()

@@ -173,6 +173,8 @@ class Session:
     """Why the queue does not go on, as last said."""
     _tends: bool = False
     """Whether this round looks at the queue, too."""
+    _abandoned: set[str] = field(default_factory=set)
+    """Queued runs that their cluster refused or lost."""
 
     def stay(self, heard: Heard) -> int:
         while True:
@@ -188,7 +190,7 @@ class Session:
             self._look()
             self.view.draw(self.runs)
             if all(one.over for one in self.runs) or self._stuck():
-                code = exit_code([one.state for one in self.runs])
+                code = exit_code([one.state for one in self.runs]) or int(bool(self._abandoned))
                 self.view.done(self.runs, code)
                 return code
             time.sleep(TICK_SECONDS)
@@ -249,6 +251,7 @@ class Session:
     def _stuck(self) -> bool:
         """Whether what is left waits for something that will not happen by itself."""
         from tlui.scheduler import order
+        from tlui.scheduler.backends.handover import abandoned
 
         left = [one for one in self.runs if not one.over]
         if any(one.state != "queued" for one in left) or not self._tends:
@@ -256,6 +259,8 @@ class Session:
         held = {entry.run for entry in order.entries(self.home) if entry.held}
         blocked: set[str] = {one.run.id for one in left if one.run.id in held}
         blocked |= {one.run.id for one in self.runs if one.state == "interrupted"}
+        self._abandoned = abandoned([one.run for one in left])
+        blocked |= self._abandoned
         for one in left:  # parents come before their children
             parents = [str(p) for p in one.run.read_meta().get("parents") or []]
             states = {p: self.home.run(p).observe().state for p in parents}

@@ -31,7 +31,9 @@ def show(
     """Show the queue, and start what fits."""
     if context.invoked_subcommand is not None:
         return 0
+    from tlui.cli.main import complain
     from tlui.cli.tables import aligned
+    from tlui.errors import TluiError
     from tlui.runs import format
     from tlui.runs.directory import Home
     from tlui.runs.files import to_json
@@ -40,7 +42,10 @@ def show(
     from tlui.scheduler.start import start
 
     store = Home.at(home)
-    start(store)
+    try:
+        start(store)
+    except TluiError as error:  # a cluster that does not answer, say; what is known is shown
+        complain(str(error), error.code)
     found = places(store)
     if json:
         for place in found:

@@ -131,6 +131,12 @@ def forget_job(run: RunDirectory) -> None:
     (run.path / "job.json").unlink(missing_ok=True)
 
 
+def abandoned(runs: Sequence[RunDirectory]) -> set[str]:
+    """Ids of the queued runs that had a job, or were refused one, and will not get forward."""
+    vanished = {run_id for run_id, hint in hints(runs).items() if hint.vanished}
+    return {run.id for run in runs if run.id in vanished and not has_no_job(run)}
+
+
 def submit_children_again(home: Home, run: RunDirectory) -> None:
     """Let queued runs that start from this one be submitted with it, where their job is gone."""
     from tlui.scheduler import order
