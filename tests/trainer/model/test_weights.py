@@ -91,6 +91,31 @@ def test_our_own_saved_network_is_a_weights_file(experiment, tmp_path):
     assert same(again.backbone, network.backbone)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "size", "top"),
+    [
+        ("ConvNeXtTiny", 32, False),  # nested Sequentials
+        ("InceptionV3", 75, False),  # layers named by Keras's counter
+        ("InceptionV3", 75, True),
+        ("DenseNet121", 32, True),  # names with slashes
+    ],
+)
+@pytest.mark.parametrize("file", ["a.h5", "a.weights.h5", "a.keras"])
+def test_families_with_odd_names(tmp_path, name, size, top, file):
+    options = {"classes": 7} if top else {}
+    full = randomise(
+        getattr(keras.applications, name)(
+            include_top=top, weights=None, input_shape=(size, size, 3), **options
+        )
+    )
+    full.save_weights(tmp_path / file) if "weights" in file else full.save(tmp_path / file)
+    model = build_backbone(Backbone(name=name, weights="none"), size)
+    load_file(model, tmp_path / file)
+    for ours, theirs in zip(model.get_weights(), full.get_weights(), strict=False):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_what_does_not_fit_is_named(source, tmp_path):
     source.save(tmp_path / "narrow.h5")
     wide = build_backbone(Backbone(name="MobileNetV2", alpha=0.5, weights="none"), 32)

@@ -117,8 +117,8 @@ def old_layers(file: h5py.File) -> list[OldLayer] | None:
             array = item(group, weight_name)
             if not isinstance(array, h5py.Dataset):
                 continue
-            inner = "/" in weight_name and not weight_name.startswith(f"{name}/")
-            owner = weight_name.rsplit("/", 1)[0] if inner else name
+            inside = weight_name.removeprefix(f"{name}/")
+            owner = inside.rsplit("/", 1)[0] if "/" in inside else name
             weights.setdefault(owner, []).append(array[()])
         found += [OldLayer(owner, arrays) for owner, arrays in weights.items()]
     return found

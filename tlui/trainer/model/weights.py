@@ -8,6 +8,7 @@ Rescaling layer, which Keras adds for ImageNet only, is folded into the Normaliz
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -180,7 +181,7 @@ def _match_old(model: keras.Model, old: list[h5.OldLayer]) -> Found | list[str]:
     Order is what Keras goes by: names given by its counter differ from process to process. Names
     that were given on purpose must agree.
     """
-    flat = [x for x in model._flatten_layers(include_self=False) if own_weights(x)]
+    flat = [x for x in _in_order(model) if own_weights(x)]
     for start in range(len(old) - len(flat) + 1):
         pairs = list(zip(flat, old[start : start + len(flat)], strict=True))
         if all(_same_place(x, o) for x, o in pairs):
@@ -192,8 +193,17 @@ def _match_old(model: keras.Model, old: list[h5.OldLayer]) -> Found | list[str]:
     return problems or named
 
 
+def _in_order(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Every layer, those of nested models where the nested model stands."""
+    for layer in model.layers:
+        if getattr(layer, "layers", None):
+            yield from _in_order(layer)
+        else:
+            yield layer
+
+
 def _same_place(layer: keras.layers.Layer, old: h5.OldLayer) -> bool:
-    if not is_counted(layer) and layer.name != old.name:
+    if not is_counted(layer) and not f"/{old.name}".endswith(f"/{layer.name}"):
         return False
     return _misfit(layer.name, layer, old.weights) is None
 
