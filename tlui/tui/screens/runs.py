@@ -82,7 +82,7 @@ class RunsScreen(Framed):
         self.query_now = Query()
         self.strip, self.card = Preview("strip"), Preview("card")
         self._filter_before = ""
-        self._charts_of: str | None = None
+        self._anew = False
 
     def panes(self) -> ComposeResult:
         yield self.filter_line
@@ -112,12 +112,16 @@ class RunsScreen(Framed):
         if page is None or page.serial != self.query_now.serial:
             return
         self.table.marked = self.tlui.marked
-        self.table.take(page)
+        self.table.take(page, keep=not self._anew)
+        self._anew = False
         self._describe_filter()
         self._preview()
 
     def ask(self, **change: object) -> None:
-        """Change what the table wants to see."""
+        """Change what the table wants to see; other runs or another order start at the top."""
+        if {"filter", "sort", "show_hidden"} & set(change):
+            self._anew = True
+            self.table.cursor = self.table.top = 0
         serial = self.query_now.serial + 1
         self.query_now = replace(self.query_now, serial=serial, **change)  # type: ignore[arg-type]
         self.tlui.ask(self.query_now)
@@ -189,7 +193,6 @@ class RunsScreen(Framed):
 
     def show_filter(self, text: str) -> None:
         """Show the runs of a filter, as the leaderboard does of a cell."""
-        self.table.cursor = self.table.top = 0
         self.ask(filter=text, offset=0)
         self._describe_filter()
 
@@ -203,7 +206,6 @@ class RunsScreen(Framed):
     @on(Input.Changed, "#filter")
     def _typed(self, message: Input.Changed) -> None:
         if self.has_class("filtering") and message.value != self.query_now.filter:
-            self.table.cursor = self.table.top = 0
             self.ask(filter=message.value, offset=0)
 
     @on(Input.Submitted, "#filter")
@@ -238,7 +240,6 @@ class RunsScreen(Framed):
 
     def _sort_by(self, key: str) -> None:
         self.table.sort = key
-        self.table.cursor = self.table.top = 0
         self.ask(sort=key, offset=0)
         self._describe_filter()
 
