@@ -1,5 +1,8 @@
 import os
+import re
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,3 +62,57 @@ def test_paths_of_all_kinds(tmp_path: Path) -> None:
         run = home.create("", {**META, "name": name})
         assert run.read_meta()["name"] == name
         assert [r.id for r in home] == [run.id]
+
+
+class TestWhichHome:
+    """--home, then $TLUI_HOME, then the configuration's `home`, then the data folder."""
+
+    @pytest.fixture
+    def config(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.delenv("TLUI_HOME")
+        monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+        (tmp_path / "settings").mkdir()
+        path = tmp_path / "settings" / "config.toml"
+        monkeypatch.setenv("TLUI_CONFIG", str(path))
+        return path
+
+    def test_the_order(
+        self, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert Home.at(create=False).path == tmp_path / "data" / "tlui"
+        config.write_text('[cache]\nlimit_gb = 1\n')
+        assert Home.at(create=False).path == tmp_path / "data" / "tlui"
+        config.write_text(f"home = '{tmp_path}/configured'\n")
+        assert Home.at(create=False).path == tmp_path / "configured"
+        monkeypatch.setenv("TLUI_HOME", str(tmp_path / "environment"))
+        assert Home.at(create=False).path == tmp_path / "environment"
+        assert Home.at(tmp_path / "given", create=False).path == tmp_path / "given"
+
+    def test_relative_to_the_configuration_or_to_the_user(
+        self, config: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        config.write_text('home = "runs of mine"\n')
+        assert Home.at(create=False).path == config.parent / "runs of mine"
+        monkeypatch.setenv("HOME", str(config.parent))
+        config.write_text('home = "~/mine"\n')
+        assert Home.at(create=False).path == config.parent / "mine"
+
+    @pytest.mark.parametrize("text", ["home = 3", 'home = ""', "home = [", 'home = "~nobody-such/x"'])
+    def test_a_bad_one_is_named_rather_than_another_store_shown(
+        self, config: Path, text: str
+    ) -> None:
+        config.write_text(text)
+        with pytest.raises(TluiError, match=re.escape(str(config))):
+            Home.at(create=False)
+
+    def test_it_costs_no_pydantic(self, config: Path, tmp_path: Path) -> None:
+        config.write_text(f"home = '{tmp_path}/configured'\n")
+        code = (
+            "import sys; from tlui.runs.directory import Home; print(Home.at().path.name)\n"
+            "assert not {'pydantic', 'tomli'} & set(sys.modules)"
+        )
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True
+        )
+        assert done.stdout == "configured\n"

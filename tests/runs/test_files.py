@@ -10,7 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tlui.runs.files import make_private, read_json, to_json, write_json, write_text, write_whole
+from tlui.runs.files import (
+    make_private,
+    overwrite,
+    read_json,
+    to_json,
+    write_json,
+    write_text,
+    write_whole,
+)
 
 
 @pytest.fixture
@@ -23,6 +31,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("cannot mount a tmpfs here (needs root)")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
+
+
+def fill(folder: Path) -> None:
+    with pytest.raises(OSError), open(folder / "filler", "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
 
 
 def test_numbers_not_finite_are_null_at_any_depth() -> None:
@@ -86,6 +100,28 @@ def test_full_disk_leaves_the_old_file(small_disk: Path) -> None:
         write_text(small_disk / "x", "new" * 100_000)
     assert (small_disk / "x").read_text() == "old"
     assert [p.name for p in small_disk.iterdir()] == ["x"]
+
+
+def test_a_file_can_be_written_over_where_a_new_one_does_not_fit(small_disk: Path) -> None:
+    path = small_disk / "x"
+    write_json(path, {"state": "running", "reason": "r" * 500})
+    fill(small_disk)
+    with pytest.raises(OSError):
+        write_json(path, {"state": "failed"})
+    assert overwrite(path, b'{"state": "failed"}')
+    assert read_json(path) == {"state": "failed"}
+    assert overwrite(path, to_json({"longer": "y" * 2000}).encode())
+    assert read_json(path) == {"longer": "y" * 2000}
+    assert not overwrite(path, b"z" * 100_000) and read_json(path) == {"longer": "y" * 2000}
+
+
+def test_only_a_regular_file_is_written_over(tmp_path: Path) -> None:
+    (tmp_path / "outside").write_text("precious")
+    (tmp_path / "link").symlink_to(tmp_path / "outside")
+    assert not overwrite(tmp_path / "link", b"x")
+    assert not overwrite(tmp_path / "absent", b"x")
+    assert not overwrite(tmp_path, b"x")
+    assert (tmp_path / "outside").read_text() == "precious"
 
 
 def test_link_in_the_place_of_a_file_is_replaced_not_followed(tmp_path: Path) -> None:

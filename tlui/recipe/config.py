@@ -6,7 +6,6 @@ is an empty one; what is wrong in it is said with the wording of preset errors.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +13,7 @@ import tomli
 from pydantic import BeforeValidator, Field, PositiveFloat
 
 from tlui.errors import PresetError
+from tlui.recipe.place import config_path as config_path
 from tlui.recipe.problems import Problems, dotted, shown
 from tlui.recipe.strict import Table
 
@@ -53,21 +53,12 @@ class Config(Table):
     datasets: dict[str, Annotated[str, Field(min_length=1)]] = {}
     """Where datasets lie: `intel = "~/data/intel"`."""
     home: str | None = None
-    """Where runs are kept, unless --home or $TLUI_HOME say otherwise."""
+    """Where runs are kept, unless --home or $TLUI_HOME say otherwise; a relative path starts at the
+    configuration's folder."""
     notify: Notify = Notify()
     keys: dict[str, Words] = {}
     """Keys of the app: `stop = "x"`."""
     cache: Cache = Field(default=Cache())
-
-
-def config_path() -> Path:
-    """Where the configuration file is, whether or not it exists."""
-    given = os.environ.get("TLUI_CONFIG")
-    if given:
-        return Path(given)
-    from platformdirs import user_config_dir
-
-    return Path(user_config_dir("tlui")) / "config.toml"
 
 
 def load_config(path: Path | None = None) -> Config:

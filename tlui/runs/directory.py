@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tlui.errors import TluiError
+from tlui.recipe.place import config_path
 from tlui.runs.files import make_private, read_json, sync_folder, write_json, write_text
 from tlui.runs.status import Observed, Status, observe, write_status
 
@@ -33,14 +34,17 @@ class Home:
 
     @classmethod
     def at(cls, given: str | os.PathLike[str] | None = None, create: bool = True) -> Home:
-        """The home that was asked for: `given`, else $TLUI_HOME, else the user's data directory.
+        """The home that was asked for: `given`, else $TLUI_HOME, else `home` in the user's
+        configuration, else the user's data directory.
 
         Raises:
-            TluiError: It cannot be created or entered.
+            TluiError: It cannot be created or entered, or the configuration cannot be read.
         """
         where = given or os.environ.get("TLUI_HOME")
         if where:
             path = Path(where).expanduser().absolute()
+        elif configured := _configured():
+            path = configured
         else:
             import platformdirs
 
@@ -117,6 +121,28 @@ class Home:
                 "choose another place with --home or $TLUI_HOME"
             ) from error
         return self.run(run_id)
+
+
+def _configured() -> Path | None:
+    """`home` of the user's configuration, read without checking the rest of it.
+
+    Raises:
+        TluiError: The file is there and cannot be read: going on could show another, empty store.
+    """
+    config = config_path()
+    if not config.is_file():
+        return None
+    import tomllib
+
+    try:
+        home = tomllib.loads(config.read_text("utf-8")).get("home")
+        if home is None:
+            return None
+        if not isinstance(home, str) or not home or "\0" in home:
+            raise TluiError(f"{config}: home: must be a path in quotes. Received: {home!r}", 2)
+        return config.absolute().parent / Path(home).expanduser()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise TluiError(f"{config}: cannot be read: {error}; mend it or give --home", 2) from error
 
 
 def new_id() -> str:

@@ -87,6 +87,29 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], sync: bool = Tr
         sync_folder(path.parent)
 
 
+def overwrite(path: Path, text: bytes) -> bool:
+    """Put a text over a file in one write that needs no new blocks; whether that was done.
+
+    Blanks fill what the old text was longer. For a disk that is full: a power cut within the
+    write could leave a mixture, which readers of JSON take for no file.
+    """
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0))
+    except OSError:
+        return False
+    try:
+        found = os.fstat(handle)
+        room = max(found.st_size, min(found.st_blocks * 512, found.st_blksize))
+        if not stat.S_ISREG(found.st_mode) or len(text) > room:
+            return False
+        padded = text + b"\n" * (found.st_size - len(text))
+        return os.pwrite(handle, padded, 0) == len(padded)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+
+
 def sync_folder(folder: Path) -> None:
     """fsync a folder, so that a rename in it survives a power cut."""
     try:

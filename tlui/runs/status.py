@@ -13,12 +13,13 @@ so another host's silence makes a run stale after two minutes, never more than s
 
 from __future__ import annotations
 
+import errno
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from tlui.runs.files import read_json, write_json
+from tlui.runs.files import overwrite, read_json, to_json, write_json
 from tlui.runs.process import Identity, liveness
 
 State = Literal[
@@ -160,10 +161,20 @@ def _number(value: Any) -> float | None:
 def write_status(path: Path, status: Status, sync: bool = True) -> None:
     """Replace status.json; `sync=False` for heartbeats.
 
+    A change of state must be known even where the disk is full: it is then written over the old
+    status, in one write to blocks the file has already. A heartbeat is not worth that.
+
     Raises:
         OSError: The disk is full or gone; the old status is untouched.
     """
-    write_json(path, status.to_dict(), sync)
+    try:
+        write_json(path, status.to_dict(), sync)
+    except OSError as error:
+        if not sync or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        text = to_json(status.to_dict(), indent=1).encode("utf-8", "surrogateescape")
+        if not overwrite(path, text):
+            raise
 
 
 def observe(path: Path, now: float | None = None) -> Observed:

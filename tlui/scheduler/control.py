@@ -55,19 +55,19 @@ def stop(home: Home, run: RunDirectory, mode: Mode = "stop") -> str:
         return drop(home, run)
     if seen.state not in LIVE and seen.state != "stale":
         raise TluiError(f"{_named(run)}: nothing to stop, it is {seen.state}")
-    try:
-        write_text(run.requests / mode, f"{time.time():.0f}\n", sync=False)
-    except OSError as error:
-        if mode != "kill":
-            raise TluiError(
-                f"{run.requests}: cannot be written ({error.strerror}); "
-                f"tlui stop --now {run.id} kills it"
-            ) from error
-    withdraw(run, mode)
     claim = Claims(home).of_run(run.id)
     trainer = claim.trainer if claim else None
     if trainer is None and seen.status.owner != seen.status.supervisor:
         trainer = seen.status.owner
+    here = trainer is not None and liveness(trainer) == "alive"
+    try:
+        write_text(run.requests / mode, f"{time.time():.0f}\n", sync=False)
+    except OSError as error:
+        if not here:  # a full disk: a trainer of this host hears the signal all the same
+            raise TluiError(
+                f"{run.requests}: cannot be written ({error.strerror}); free some space"
+            ) from error
+    withdraw(run, mode)
     if trainer is not None:
         _signal(trainer, mode)
     return {

@@ -17,6 +17,7 @@ from pathlib import Path
 from tlui.errors import TluiError
 from tlui.runs.directory import RunDirectory
 from tlui.trainer.failure import FAILED, Outcome, explain
+from tlui.trainer.output import make_lossy
 from tlui.trainer.reporter import Reporter
 from tlui.trainer.signals import Requests
 
@@ -27,6 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("run", type=Path, metavar="RUN_DIR")
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
     given = parser.parse_args(arguments)
+    os.umask(0o077)  # what TensorFlow, Keras and HDF5 write is private as well
+    make_lossy()
     run = RunDirectory(given.run.absolute())
     try:
         if not run.preset.is_file():

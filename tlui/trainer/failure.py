@@ -17,6 +17,8 @@ from tlui.runs.status import State
 FINISHED, FAILED, DIVERGED, INTERRUPTED, STOPPED = 0, 1, 3, 75, 130
 """Exit codes of the trainer's process."""
 
+SPACE_ADVICE = "Free some space, then resume: the last good checkpoint is kept."
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -69,7 +71,15 @@ def _known(error: BaseException) -> Outcome | None:
             "failed",
             FAILED,
             f"the disk is full{place}",
-            "Free some space, then resume: the last good checkpoint is kept.",
+            SPACE_ADVICE,
+        )
+    if re.search(r"No space left on device|Disk quota exceeded|errno = (28|122)\b", text):
+        # HDF5 and TensorFlow name the system's error in their text alone
+        return Outcome(
+            "failed",
+            FAILED,
+            f"the disk is full: {_line(text)}",
+            SPACE_ADVICE,
         )
     if wrapped := re.search(r"(?:DataError|BadImage|TluiError): (.*)", text):
         # raised in the input pipeline, which passes on the text alone

@@ -141,20 +141,32 @@ class Reporter:
 
     def _write(self, sync: bool) -> None:
         with self._lock:
+            before = self._disk_trouble
+            if before and self._status.reason == before:
+                self._status = replace(self._status, reason="")
             try:
                 write_status(self.run.status, self._status, sync)
             except OSError as error:
-                trouble = error.strerror or str(error)
+                trouble = (
+                    f"{self.run.path}: cannot be written ({error.strerror or error}); training "
+                    "goes on, but free some space or the results are lost"
+                )
+                self._live_on(trouble, new=not before)
             else:
                 trouble = ""
-            before, self._disk_trouble = self._disk_trouble, trouble
+            self._disk_trouble = trouble
         if trouble and not before:
-            self.alert(
-                "disk",
-                f"{self.run.path}: cannot be written ({trouble}); training goes on, "
-                "but free some space or the results are lost",
-                once=time.time(),
-            )
+            self.alert("disk", trouble, once=time.time())
+
+    def _live_on(self, trouble: str, new: bool) -> None:
+        """Show, without any space on the disk, that this process lives and what it lacks."""
+        self._status = replace(self._status, reason=trouble)
+        try:
+            if new:
+                write_status(self.run.status, self._status)
+            os.utime(self.run.status)
+        except OSError:
+            pass  # then the run is shown as stale, which it is
 
     def _beat(self) -> None:
         sampled = time.monotonic()
