@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tlui.runs import query, scan, table
+from tlui.runs import listing, query, scan, table
 from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.marks import marks_stamp, read_marks
 from tlui.runs.place import index_path
@@ -111,10 +111,10 @@ class Index:
         def read() -> list[Row]:
             where, fields = self._where(filter)
             order = query.parse_sort(sort, fields)
-            ids = table.select(self._db, where, order, offset, limit)
+            ids = listing.select(self._db, where, order, offset, limit)
             if fresh and len(ids) <= 2 * NEWEST:
                 self._look_again(ids)
-            return table.load(self._db, ids)
+            return listing.load(self._db, ids)
 
         return self._safely(read)
 
@@ -123,7 +123,7 @@ class Index:
 
         def read() -> list[str]:
             where, fields = self._where(filter)
-            return table.select_ids(self._db, where, query.parse_sort(sort, fields))
+            return listing.select_ids(self._db, where, query.parse_sort(sort, fields))
 
         return self._safely(read)
 
@@ -135,36 +135,38 @@ class Index:
             nums = table.find_nums(self._db, wanted)
             if fresh and len(nums) <= 2 * NEWEST:
                 self._look_again(nums)
-            return table.load(self._db, nums)
+            return listing.load(self._db, nums)
 
         return self._safely(read)
 
     def count(self, filter: str | Where = "") -> int:
         """How many runs match."""
-        return self._safely(lambda: table.count(self._db, self._where(filter)[0]))
+        return self._safely(lambda: listing.count(self._db, self._where(filter)[0]))
 
     def states(self) -> dict[str, int]:
         """How many runs are in each state."""
-        return self._safely(lambda: table.states(self._db))
+        return self._safely(lambda: listing.states(self._db))
 
     def fields(self) -> Fields:
         """What there is to filter and sort by now."""
-        return self._safely(lambda: table.fields(self._db))
+        return self._safely(lambda: listing.fields(self._db))
 
     def by_prefix(self, prefix: str, most: int = 20) -> list[Row]:
         """Runs whose id begins with `prefix`, newest first."""
-        return self._safely(lambda: table.load(self._db, table.with_prefix(self._db, prefix, most)))
+        return self._safely(
+            lambda: listing.load(self._db, listing.with_prefix(self._db, prefix, most))
+        )
 
     def by_name(self, name: str, most: int = 20) -> list[Row]:
         """Runs of exactly that name, newest first."""
-        return self._safely(lambda: table.load(self._db, table.with_name(self._db, name, most)))
+        return self._safely(lambda: listing.load(self._db, listing.with_name(self._db, name, most)))
 
     def names(self) -> list[str]:
         """The names of all runs, each once."""
-        return self._safely(lambda: table.names(self._db))
+        return self._safely(lambda: listing.names(self._db))
 
     def _where(self, filter: str | Where) -> tuple[Where, Fields]:
-        fields = table.fields(self._db)
+        fields = listing.fields(self._db)
         return (filter if isinstance(filter, Where) else query.parse_filter(filter, fields)), fields
 
     # -- taking in what changed
@@ -189,16 +191,19 @@ class Index:
         for part in _portions(gone):
             with self._writing():
                 table.remove(self._db, part)
-        taken = 0
+        taken = done = 0
         for part in _portions(new):
             read = [scan.look(self.home.run(run_id)) for run_id in part]
             with self._writing():
                 taken += table.store(self._db, [found for found in read if found is not None])
+            done += len(part)
             if progress is not None and len(new) > BATCH:
-                progress(min(taken, len(new)), len(new))
+                progress(done, len(new))
         if gone or new or stamp:
             with self._writing():
                 table.set_meta(self._db, "folder", stamp)
+                if taken:
+                    table.set_meta(self._db, "marks", "")  # they may have been marked before
         return len(gone) + taken
 
     def _look(self, known: list[table.Known], deadline: float | None) -> int:
@@ -255,9 +260,9 @@ class Index:
             return 0
         marks = read_marks(self.home)
         with self._writing():
-            table.store_marks(self._db, marks)
+            changed = table.store_marks(self._db, marks)
             table.set_meta(self._db, "marks", stamp)
-        return len(marks) or 1
+        return changed
 
     # -- the database
 

@@ -1,4 +1,4 @@
-"""The index's SQL: tables, what goes in, what comes out. Knows nothing of files.
+"""The index's SQL: tables, what goes in, what is known. Knows nothing of files.
 
 `runs` holds what lists show and sort by; `settings` one column for every setting the store holds,
 `results` one for every metric and measure (columns are added as names turn up); `docs` the row as
@@ -10,21 +10,17 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tlui.runs.curve import Curve
-from tlui.runs.format import thin
 from tlui.runs.marks import Mark
-from tlui.runs.query import CONFIG, Fields, Where
+from tlui.runs.query import CONFIG
 from tlui.runs.row import Row, Summary
 
 SCHEMA = 1
 COLUMNS_MOST = 1500
 """Leaves with a column of their own; SQLite allows 2000. Others are looked up in the JSON."""
-POINTS = 24
-"""Points of a row's curve."""
 STORED = (
     *("id", "name", "preset", "experiment", "state", "reason", "advice"),
     *("created", "started", "ended", "dataset", "backbone", "regime", "lr"),
@@ -125,46 +121,69 @@ def store(db: sqlite3.Connection, found: Sequence[Found]) -> int:
     """Put runs in, or in the place of what was known of them; how many."""
     if not found:
         return 0
-    prepared = [(one, _leaves(one.summary.row)) for one in found]
-    columns = _columns(db, {key for _, parts in prepared for part in parts for key in part})
-    names = ", ".join(STORED)
-    marks = ", ".join("?" * len(STORED))
-    update = ", ".join(f"{c} = excluded.{c}" for c in (*STORED, "said", "proven", "stamp"))
-    sql = (
-        f"INSERT INTO runs ({names}, said, proven, stamp) VALUES ({marks}, ?, ?, ?) "
-        f"ON CONFLICT (id) DO UPDATE SET {update} RETURNING num"
+    leaves = [_leaves(one.summary.row) for one in found]
+    columns = _columns(db, {key for parts in leaves for part in parts for key in part})
+    nums = [_store_run(db, one) for one in found]
+    docs = [json.dumps({n: getattr(one.summary.row, n) for n in _IN_DOC}) for one in found]
+    db.executemany("INSERT OR REPLACE INTO docs VALUES (?, ?)", zip(nums, docs, strict=True))
+    _store_leaves(db, "settings", nums, [settings for settings, _ in leaves], columns)
+    _store_leaves(db, "results", nums, [results for _, results in leaves], columns)
+    db.executemany("DELETE FROM curves WHERE num = ?", [(num,) for num in nums])
+    store_curves(
+        db,
+        [(num, one.curve) for num, one in zip(nums, found, strict=True) if one.curve is not None],
     )
-    for one, parts in prepared:
-        row = one.summary.row
-        values = [_plain(getattr(row, c)) for c in STORED]
-        tail = (one.summary.said, int(one.summary.proven), one.stamp)
-        num = db.execute(sql, (*values, *tail)).fetchone()[0]
-        for name, leaves in zip(("settings", "results"), parts, strict=True):
-            kept = [(columns[key], value) for key, value in leaves.items() if key in columns]
-            listed = "".join(f", {column}" for column, _ in kept)
-            db.execute(
-                f"INSERT OR REPLACE INTO {name} (num{listed}) VALUES (?{', ?' * len(kept)})",
-                (num, *(value for _, value in kept)),
-            )
-        doc = {name: getattr(row, name) for name in _IN_DOC}
-        text = json.dumps(doc, separators=(",", ":"))
-        db.execute("INSERT OR REPLACE INTO docs VALUES (?, ?)", (num, text))
-        if one.curve is None:
-            db.execute("DELETE FROM curves WHERE num = ?", (num,))
-        else:
-            db.execute("INSERT OR REPLACE INTO curves VALUES (?, ?)", (num, one.curve))
     return len(found)
+
+
+_VALUES = ", ".join((*STORED, "said", "proven", "stamp"))
+_STORE_RUN = f"""
+INSERT INTO runs ({_VALUES}) VALUES ({", ".join("?" * (len(STORED) + 3))})
+ON CONFLICT (id) DO UPDATE SET ({_VALUES}) =
+  ({", ".join(f"excluded.{c}" for c in _VALUES.split(", "))})
+RETURNING num"""
+
+
+def _store_run(db: sqlite3.Connection, one: Found) -> int:
+    row = one.summary.row
+    values = [plain(getattr(row, c)) for c in STORED]
+    tail = (one.summary.said, int(one.summary.proven), one.stamp)
+    return int(db.execute(_STORE_RUN, (*values, *tail)).fetchone()[0])
+
+
+def _store_leaves(
+    db: sqlite3.Connection,
+    name: str,
+    nums: list[int],
+    leaves: Sequence[Mapping[str, Any]],
+    columns: dict[str, str],
+) -> None:
+    """Runs with the same leaves go in with one statement."""
+    alike: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
+    for num, part in zip(nums, leaves, strict=True):
+        alike.setdefault(tuple(part), []).append((num, *part.values()))
+    for keys, values in alike.items():
+        if not columns.keys() >= set(keys):
+            places = [0, *(i + 1 for i, key in enumerate(keys) if key in columns)]
+            values = [tuple(each[i] for i in places) for each in values]
+        listed = ["num", *(columns[key] for key in keys if key in columns)]
+        marks = ", ".join("?" * len(listed))
+        db.executemany(
+            f"INSERT OR REPLACE INTO {name} ({', '.join(listed)}) VALUES ({marks})", values
+        )
 
 
 def _leaves(row: Row) -> tuple[dict[str, Any], dict[str, float]]:
     """Settings and results by their key."""
     found: dict[str, Any] = {
-        _plain(CONFIG + key): _plain(v) for key, v in row.config.items() if v is not None
+        CONFIG + key: plain(v) for key, v in row.config.items() if v is not None
     }
+    if not all(map(str.isascii, found)):
+        found = {plain(key): value for key, value in found.items()}
     return found, row.metrics | row.measures
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A value as SQLite holds it: booleans as TOML spells them, lists as their elements."""
     if type(value) is float or value is None or (type(value) is str and value.isascii()):
         return value
@@ -210,15 +229,17 @@ def store_curves(db: sqlite3.Connection, curves: Iterable[tuple[int, str]]) -> N
     db.executemany("INSERT OR REPLACE INTO curves VALUES (?, ?)", curves)
 
 
-def store_marks(db: sqlite3.Connection, marks: dict[str, Mark]) -> None:
-    """Make these the marks of all runs."""
-    db.execute(
-        "UPDATE runs SET pinned = 0, hidden = 0, note = '' WHERE pinned OR hidden OR note != ''"
-    )
-    db.executemany(
-        "UPDATE runs SET pinned = ?, hidden = ?, note = ? WHERE id = ?",
-        [(int(m.pinned), int(m.hidden), _plain(m.note), i) for i, m in marks.items()],
-    )
+def store_marks(db: sqlite3.Connection, marks: dict[str, Mark]) -> int:
+    """Make these the marks of all runs; how many changed."""
+    sql = "SELECT id, pinned, hidden, note FROM runs WHERE pinned OR hidden OR note != ''"
+    before = {i: (pinned, hidden, note) for i, pinned, hidden, note in db.execute(sql)}
+    after = {i: (int(m.pinned), int(m.hidden), plain(m.note)) for i, m in marks.items()}
+    none = (0, 0, "")
+    changed = [i for i in before.keys() | after.keys() if before.get(i, none) != after.get(i, none)]
+    if not changed:
+        return 0
+    sql = "UPDATE runs SET pinned = ?, hidden = ?, note = ? WHERE id = ?"
+    return db.executemany(sql, [(*after.get(i, none), i) for i in changed]).rowcount
 
 
 def get_meta(db: sqlite3.Connection, key: str) -> str:
@@ -270,7 +291,7 @@ def somewhere(db: sqlite3.Connection) -> int:
 
 
 def known(db: sqlite3.Connection, nums: Sequence[int]) -> list[Known]:
-    return _known(db.execute(f"{_KNOWN} WHERE num IN ({_list(nums)})"))
+    return _known(db.execute(f"{_KNOWN} WHERE num IN ({listed(nums)})"))
 
 
 def curve(db: sqlite3.Connection, num: int) -> str | None:
@@ -281,7 +302,7 @@ def curve(db: sqlite3.Connection, num: int) -> str | None:
 def without_curve(db: sqlite3.Connection, nums: Sequence[int]) -> list[tuple[int, str]]:
     """Started runs (number, id) among these whose events were never read."""
     sql = (
-        f"SELECT num, id FROM runs WHERE num IN ({_list(nums)}) AND said != 'queued' "
+        f"SELECT num, id FROM runs WHERE num IN ({listed(nums)}) AND said != 'queued' "
         "AND num NOT IN (SELECT num FROM curves)"
     )
     return list(db.execute(sql))
@@ -292,119 +313,6 @@ def find_nums(db: sqlite3.Connection, ids: Iterable[str]) -> list[int]:
     return [row[0] for row in found if row]
 
 
-def _list(nums: Sequence[int]) -> str:
+def listed(nums: Sequence[int]) -> str:
+    """Numbers for an SQL IN ()."""
     return ", ".join(str(int(n)) for n in nums)
-
-
-# -- out
-
-
-def fields(db: sqlite3.Connection) -> Fields:
-    """The leaves there are and how SQL gets at them."""
-    found: dict[str, str] = {}
-    for key, column in db.execute("SELECT key, col FROM keys"):
-        name = "settings" if key.startswith(CONFIG) else "results"
-        found[key] = f"{name}.{column}" if column else _in_json(key)
-    return Fields(found)
-
-
-def _in_json(key: str) -> str:
-    part, name = ("config", key[len(CONFIG) :]) if key.startswith(CONFIG) else ("metrics", key)
-    path = f'$.{part}."{name}"'.replace("'", "''")
-    return f"json_extract((SELECT doc FROM docs WHERE docs.num = runs.num), '{path}')"
-
-
-def _from(where: Where, order: str = "") -> str:
-    used = where.condition + order
-    join = "".join(
-        f" JOIN {name} ON {name}.num = runs.num"
-        for name in ("settings", "results")
-        if f"{name}." in used
-    )
-    sql = f"FROM runs{join} WHERE {where.condition}"
-    return f"{sql} ORDER BY {order}" if order else sql
-
-
-def _parameters(where: Where) -> dict[str, Any]:
-    import time
-
-    return {**where.parameters, "now": time.time()}
-
-
-def select(
-    db: sqlite3.Connection, where: Where, order: str, offset: int, limit: int | None
-) -> list[int]:
-    """Numbers of a page of runs."""
-    sql = f"SELECT runs.num {_from(where, order)} LIMIT :limit OFFSET :offset"
-    page = {"limit": -1 if limit is None else limit, "offset": offset}
-    return [num for (num,) in db.execute(sql, _parameters(where) | page)]
-
-
-def select_ids(db: sqlite3.Connection, where: Where, order: str) -> list[str]:
-    sql = f"SELECT runs.id {_from(where, order)}"
-    return [i for (i,) in db.execute(sql, _parameters(where))]
-
-
-def count(db: sqlite3.Connection, where: Where) -> int:
-    found = db.execute(f"SELECT count(*) {_from(where)}", _parameters(where)).fetchone()
-    return int(found[0])
-
-
-def states(db: sqlite3.Connection) -> dict[str, int]:
-    return dict(db.execute("SELECT state, count(*) FROM runs GROUP BY state"))
-
-
-def names(db: sqlite3.Connection) -> list[str]:
-    return [name for (name,) in db.execute("SELECT DISTINCT name FROM runs")]
-
-
-def with_name(db: sqlite3.Connection, name: str, most: int) -> list[int]:
-    sql = "SELECT num FROM runs WHERE name = ? ORDER BY created DESC LIMIT ?"
-    return [num for (num,) in db.execute(sql, (_plain(name), most))]
-
-
-def with_prefix(db: sqlite3.Connection, prefix: str, most: int) -> list[int]:
-    sql = "SELECT num FROM runs WHERE id >= ? AND id < ? ORDER BY created DESC LIMIT ?"
-    return [num for (num,) in db.execute(sql, (prefix, prefix + "\x7f", most))]
-
-
-_ROW = f"""SELECT runs.num, {", ".join(f"runs.{c}" for c in STORED)}, pinned, hidden, note,
-  doc, curve,
-  (SELECT max(o.id) FROM runs o WHERE o.id < runs.id),
-  (SELECT min(o.id) FROM runs o WHERE o.id > runs.id)
-FROM runs JOIN docs ON docs.num = runs.num LEFT JOIN curves ON curves.num = runs.num"""
-
-
-def load(db: sqlite3.Connection, nums: Sequence[int]) -> list[Row]:
-    """Whole rows, in the order of `nums`."""
-    found: dict[int, Row] = {}
-    for start in range(0, len(nums), 500):
-        part = nums[start : start + 500]
-        for record in db.execute(f"{_ROW} WHERE runs.num IN ({_list(part)})"):
-            found[record[0]] = _row(record)
-    return [found[num] for num in nums if num in found]
-
-
-def _row(record: Sequence[Any]) -> Row:
-    stored = dict(zip(STORED, record[1:], strict=False))
-    pinned, hidden, note, doc, folded, before, after = record[1 + len(STORED) :]
-    points = thin(Curve.parse(folded).points, POINTS) if folded else []
-    return Row(
-        **stored,
-        **json.loads(doc),
-        points=points,
-        pinned=bool(pinned),
-        hidden=bool(hidden),
-        note=note,
-        short=stored["id"][: max(_shared(stored["id"], before), _shared(stored["id"], after)) + 1],
-    )
-
-
-def _shared(one: str, other: str | None) -> int:
-    """How many characters at the start agree, one at least."""
-    agree = 0
-    for a, b in zip(one, other or "", strict=False):
-        if a != b:
-            break
-        agree += 1
-    return max(agree, 1)
