@@ -172,7 +172,7 @@ class Cluster:
 
     def until(self, run: RunDirectory, *states: str) -> None:
         """Wait until a run is in one of these states; fails with its job's words."""
-        end = time.monotonic() + 120
+        end = time.monotonic() + 240
         while time.monotonic() < end:
             if run.observe().state in states:
                 return
@@ -180,7 +180,7 @@ class Cluster:
         said = [path.read_text() for path in (run.path / "job.log", run.log) if path.exists()]
         pytest.fail("\n".join([f"never {states}: {run.observe()}", *said, str(self.jobs())]))
 
-    def wait_for(self, condition: Callable[[], Any], what: str, seconds: float = 90.0) -> Any:
+    def wait_for(self, condition: Callable[[], Any], what: str, seconds: float = 180.0) -> Any:
         """The first true value of a condition, polled; fails the test after a deadline."""
         return wait_for(condition, what, seconds)
 
@@ -213,7 +213,7 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = 90.0) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = 180.0) -> Any:
     """The first true value of a condition, polled; fails the test after a deadline."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
