@@ -63,6 +63,16 @@ class CachedFeed:
     prefix: Prefix
     feed: FeatureFeed
     fingerprint: str
+    make: Callable[[str], Features | None]
+
+    def has(self, split: str) -> bool:
+        """Whether the feed has a split's features, which are computed now if they must be."""
+        if split not in self.feed.features:
+            found = self.make(split)
+            if found is None:
+                return False
+            self.feed.features[split] = found
+        return True
 
     def holds(self, experiment: Experiment, device: str) -> bool:
         """Whether the prefix still has the weights that the features were computed with."""
@@ -159,24 +169,30 @@ def cached_feed(
     """A feed of train's and val's features; None where they fit neither cache nor memory.
 
     Args:
-        told: From a split's name to the callback that hears of its progress.
+        told: From a split's name to the callback that hears of its progress. Splits that are
+            only evaluated have their features computed when they are.
     """
     forward = predictor(lambda x, training: prefix.prefix(x, training=False))
     weights = _fingerprint(prefix, experiment, device)
-    features: dict[str, Features] = {}
-    for split in ("train", "val"):
+
+    def make(split: str) -> Features | None:
         if split not in images or not len(images[split]):
-            continue
+            return None
         size = feed.batch_size if split == "train" else feed.evaluation_batch_size
         key = hashlib.sha256(f"{weights}:{images[split].key}:{size}".encode()).hexdigest()[:40]
-        found = _features(prefix, images[split], feed, size, key, forward, told(split))
-        if found is None:
-            return None
-        features[split] = found
+        return _features(prefix, images[split], feed, size, key, forward, told(split))
+
+    features: dict[str, Features] = {}
+    for split in ("train", "val"):
+        if split in images and len(images[split]):
+            found = make(split)
+            if found is None:
+                return None
+            features[split] = found
     cached = FeatureFeed(
         features, feed.batch_size, feed.evaluation_batch_size, feed.seed, feed.classes
     )
-    return CachedFeed(prefix, cached, weights)
+    return CachedFeed(prefix, cached, weights, make)
 
 
 def _features(

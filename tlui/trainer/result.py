@@ -12,6 +12,7 @@ from tlui.trainer.evaluate import EvaluationStoppedError, Predictions, predict, 
 from tlui.trainer.model.network import save_portable
 from tlui.trainer.model.variables import assign_variables
 from tlui.trainer.prepare import Run, throttled
+from tlui.trainer.signals import AskedToEndError
 from tlui.trainer.step import predictor
 
 
@@ -49,12 +50,16 @@ def _predictions(run: Run) -> Iterator[tuple[str, Predictions]]:
     ):
         cached = None
     whole = predictor(run.network.logits)
+    behind = predictor(cached.prefix.logits) if cached is not None else whole
     for split in run.experiment.evaluate.splits:
         told = throttled(run.reporter, run.requests, f"evaluating {split}", EvaluationStoppedError)
-        if cached is not None and split in cached.feed.features:
+        try:
+            has = cached is not None and cached.has(split)
+        except AskedToEndError as asked:
+            raise EvaluationStoppedError(asked.request) from asked
+        if cached is not None and has:
             batches = cached.feed.evaluation(split)
-            names = run.images[split].names
-            found = predict(batches, names, predictor(cached.prefix.logits), run.objective, told)
+            found = predict(batches, run.images[split].names, behind, run.objective, told)
             # what the network takes from image to answer: its prefix was timed when it ran
             seconds = found.seconds + cached.feed.features[split].seconds
             yield split, replace(found, seconds=seconds)
