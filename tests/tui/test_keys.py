@@ -56,7 +56,7 @@ def test_every_action_of_a_screen_is_done_by_somebody(screen: type[Framed]) -> N
 
 
 def test_own_keys_replace_the_defaults_everywhere() -> None:
-    table = KeyTable({"stop": "X", "new": ["N", "ctrl+n"]})
+    table = KeyTable({"stop": "X", "new": ["N", "ctrl+y"]})
     assert table.find("X", ("run",)).action == "stop"  # type: ignore[union-attr]
     assert table.find("x", ("run",)) is None
     assert ("X", "stop") in table.footer("run")

@@ -41,7 +41,7 @@ async def test_text_from_files_is_shown_literally(
     open_app: Open, store: list[RunDirectory]
 ) -> None:
     async with open_app().run_test(size=(200, 60)) as pilot:
-        text = await shows(pilot, "[red]x[/red]")
+        text = await shows(pilot, "[red]x")
         assert "\x1b" not in text
         assert "\u202e" not in text
         assert HOSTILE not in text

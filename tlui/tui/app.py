@@ -19,7 +19,7 @@ from tlui.tui import theme as themes
 from tlui.tui.keys import KeyTable
 from tlui.tui.messages import DevicesSeen, Page, RowsArrived, WorkDone, WorkFailed
 from tlui.tui.screens.framed import Framed
-from tlui.tui.watch import Query, StoreWatch
+from tlui.tui.watch import HIDDEN, Query, StoreWatch
 from tlui.tui.widgets.sheet import Sheet
 
 COLOURS = 8
@@ -243,6 +243,12 @@ class TluiApp(App[int]):
 
         if not isinstance(self.screen, QueueScreen):
             self.push_screen(QueueScreen())
+
+    def do_export(self) -> None:
+        """Every run of the store; screens that show fewer export what they show."""
+        from tlui.tui.screens.export import ExportModal
+
+        self.push_screen(ExportModal(self.page.total if self.page else 0, filter=HIDDEN))
 
     def do_theme(self) -> None:
         if self.look.ansi:

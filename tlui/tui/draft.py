@@ -8,6 +8,7 @@ same code as any preset. Knows nothing of Textual.
 from __future__ import annotations
 
 import copy
+import re
 import types
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -232,7 +233,8 @@ class Draft:
             if table is not self.document and not _overrides(table, parts):
                 continue
             if not values:
-                _remove(table, parts)
+                short = parts[-2:] == ("optimizer", "name")
+                _remove(table, parts[:-1] if short else parts)
             elif parts[-2:] == ("lr", "policy"):
                 _set_policy(table, parts, values[0])
             elif parts[-2:] == ("optimizer", "name"):
@@ -292,8 +294,9 @@ def words(value: Any) -> str:
 
 def _value(text: str, node: Node) -> Any:
     if node.kind == "list" and node.item is not None:
-        return [typed(part, node.item) for part in text.split()]
-    return typed(text, node)
+        return [_value(part, node.item) for part in text.split()]
+    # people write .5 as the app shows it; TOML wants 0.5
+    return typed(text if node.text else re.sub(r"^([+-]?)\.(?=\d)", r"\g<1>0.", text.strip()), node)
 
 
 def _field(path: str, section: str) -> Field:

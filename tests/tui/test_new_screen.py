@@ -1,0 +1,260 @@
+"""The form on screen, filled with the keyboard alone."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input
+from tui.driving import Open, ready, screen_text, shows, type_text, until
+
+from tlui.recipe.preset import load_preset
+from tlui.runs.directory import Home
+from tlui.scheduler import order
+from tlui.tui.draft import Draft
+from tlui.tui.screens.new import NewScreen, complete
+from tlui.tui.screens.presets import PresetModal
+from tlui.tui.screens.runs import RunsScreen
+from tlui.tui.widgets.form_sheet import FormSheet
+
+SMALL = """
+name = "small"
+[dataset]
+source = "digits"
+[backbone]
+name = "SmallConvNet"
+weights = "none"
+[[phase]]
+epochs = 3
+lr = {policy = "constant", initial = 1e-3}
+"""
+
+
+def form(pilot: object) -> FormSheet:
+    found = pilot.app.screen.query_one(FormSheet)  # type: ignore[attr-defined]
+    assert isinstance(found, FormSheet)
+    return found
+
+
+async def test_a_photo_folder_is_described_as_it_is_typed(open_app: Open, photos: Path) -> None:
+    async with open_app().run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        await pilot.press("n")
+        await shows(pilot, "1 to mend", "must not be empty", "learning rate")
+        await pilot.press("down", "down", "down", "down")
+        assert form(pilot).field.path == "dataset.path"
+        await type_text(pilot, str(photos))
+        text = await shows(pilot, "1 run will be made", "no errors", "20 train · 4 val · 8 test",
+                           "2 classes", "blue", "red", "▀▀▀▀▀▀▀▀", "the head learns")  # fmt: skip
+        assert "20 steps" not in text
+        await shows(pilot, "1 steps an epoch, 10 in all")
+
+
+async def test_every_field_can_be_reached_and_typed_into(open_app: Open) -> None:
+    draft = Draft(tomllib.loads(SMALL))
+    async with open_app().run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        pilot.app.push_screen(NewScreen(draft))
+        await shows(pilot, "no errors")
+        sheet = form(pilot)
+        seen = []
+        for _ in range(len(sheet.fields)):
+            field = sheet.field
+            seen.append(field.path)
+            if not field.choices and field.path != "phases":
+                await pilot.press("ctrl+u", "7")
+                assert draft.text(field.path) == "7", field.path
+                text = screen_text(pilot.app)
+                assert field.label[:12] in text, field.path
+            await pilot.press("down")
+        assert seen == [f.path for f in sheet.fields]
+        assert sheet.cursor == 0
+        await pilot.press("up")
+        assert sheet.cursor == len(sheet.fields) - 1
+
+
+async def test_choices_by_space_page_keys_and_completion(open_app: Open) -> None:
+    draft = Draft(tomllib.loads(SMALL))
+    async with open_app().run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        pilot.app.push_screen(NewScreen(draft))
+        await shows(pilot, "no errors")
+        sheet = form(pilot)
+        sheet.go_to("phase.0.lr.policy")
+        await pilot.pause()
+        await pilot.press("space")
+        assert draft.text("phase.0.lr.policy") == "exponential"
+        await shows(pilot, "exponential", " k ")
+        await pilot.press("pagedown")
+        assert draft.text("phase.0.lr.policy") == "step"
+        await pilot.press("pageup", "pageup")
+        assert draft.text("phase.0.lr.policy") == "constant"
+        sheet.go_to("backbone.name")
+        await pilot.pause()
+        await pilot.press("ctrl+u")
+        await type_text(pilot, "EfficientNetB")
+        await pilot.press("right")
+        assert draft.text("backbone.name") == "EfficientNetB0"
+
+
+async def test_editing_keys(open_app: Open) -> None:
+    async with open_app().run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        await pilot.press("n")
+        sheet = form(pilot)
+        await pilot.press("ctrl+u", *"abc", "left", "left", "X")
+        assert sheet.text == "aXbc"
+        await pilot.press("backspace", "delete", "end", "d", "home", "e")
+        assert sheet.text == "eacd"
+        await pilot.press("right", "ctrl+k")
+        assert sheet.text == "ea"
+        await pilot.press("ctrl+w")
+        assert sheet.text == ""
+        await type_text(pilot, "q n:")
+        assert sheet.text == "q n:"
+        assert isinstance(pilot.app.screen, NewScreen)
+
+
+async def test_tab_goes_by_section_and_question_mark_helps(open_app: Open) -> None:
+    async with open_app().run_test() as pilot:
+        await ready(pilot)
+        await pilot.press("n")
+        seen = []
+        for _ in range(4):
+            seen.append(form(pilot).field.section)
+            await pilot.press("tab")
+        assert seen == ["run", "data", "model", "phase 1 of 1"]
+        await pilot.press("shift+tab")
+        assert form(pilot).field.section == "phase 1 of 1"
+        await pilot.press("?")
+        await shows(pilot, "Keys", "start what fits now")
+        await pilot.press("escape", "ctrl+p")
+        await type_text(pilot, "preset")
+        await shows(pilot, "start from a preset")
+
+
+async def test_errors_stand_under_their_field(open_app: Open) -> None:
+    async with open_app().run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        pilot.app.push_screen(NewScreen(Draft(tomllib.loads(SMALL))))
+        await shows(pilot, "no errors")
+        form(pilot).go_to("head.dropout")
+        await pilot.pause()
+        await pilot.press("ctrl+u", "2")
+        text = await shows(pilot, "1 field to mend, marked !", "1 to mend")
+        lines = text.splitlines()
+        at = next(i for i, line in enumerate(lines) if line.startswith("! dropout"))
+        assert "must be at least 0" in lines[at + 2]
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: isinstance(pilot.app.screen, NewScreen))
+
+
+async def test_a_comma_counts_the_runs(open_app: Open) -> None:
+    async with open_app().run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        pilot.app.push_screen(NewScreen(Draft(tomllib.loads(SMALL))))
+        await shows(pilot, "no errors")
+        form(pilot).go_to("phase.0.lr.initial")
+        await pilot.pause()
+        await pilot.press("ctrl+u")
+        await type_text(pilot, "1e-3, 1e-4, 1e-5")
+        await shows(pilot, "3 runs will be made", "small-1e-3, small-1e-4", "━ 1e-4")
+
+
+async def test_queueing_makes_the_runs_and_starts_nothing(open_app: Open, home: Home) -> None:
+    async with open_app().run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        pilot.app.push_screen(NewScreen(Draft(tomllib.loads(SMALL))))
+        await shows(pilot, "no errors")
+        form(pilot).go_to("head.dropout")
+        await pilot.pause()
+        await pilot.press("ctrl+u", *"0,.5", "ctrl+t")
+        await until(pilot, lambda: len(order.entries(home)) == 2)
+        await until(pilot, lambda: isinstance(pilot.app.screen, RunsScreen))
+        await shows(pilot, "queued 2 runs", "○")
+        assert {run.observe().state for run in home} == {"queued"}
+
+
+async def test_launching_starts_and_opens_the_run(
+    open_app: Open, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tlui.scheduler.start as start
+
+    asked: list[Home] = []
+    monkeypatch.setattr(start, "start", lambda home: asked.append(home) or [])
+    async with open_app().run_test() as pilot:
+        await ready(pilot)
+        pilot.app.push_screen(NewScreen(Draft(tomllib.loads(SMALL))))
+        await shows(pilot, "no errors")
+        await pilot.press("ctrl+r")
+        await shows(pilot, "small #", "[1 charts]")
+        assert asked == [home]
+
+
+async def test_from_a_preset_with_what_was_changed(open_app: Open) -> None:
+    async with open_app().run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        await pilot.press("n", "ctrl+n")
+        assert isinstance(pilot.app.screen, PresetModal)
+        await type_text(pilot, "quickstart")
+        await shows(pilot, "quickstart")
+        await pilot.press("enter")
+        await shows(pilot, "from ", "quickstart.toml", "runs will be made", "no errors")
+        form(pilot).go_to("train.batch_size")
+        await pilot.pause()
+        await pilot.press("ctrl+u", *"64")
+        await shows(pilot, "changed from the preset", "train.batch_size  32 → 64")
+
+
+async def test_saving_as_a_preset(open_app: Open, tmp_path: Path) -> None:
+    target = tmp_path / "mine.toml"
+    async with open_app().run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        pilot.app.push_screen(NewScreen(Draft(tomllib.loads(SMALL))))
+        await shows(pilot, "no errors")
+        await pilot.press("f2")
+        field = pilot.app.screen.query_one(Input)
+        assert field.value == "small.toml"
+        field.value = str(target)
+        await pilot.press("enter")
+        await until(pilot, target.exists)
+        assert load_preset(target).points[0].experiment.phase[0].epochs == 3
+        await pilot.press("f2")
+        pilot.app.screen.query_one(Input).value = str(target)
+        await pilot.press("enter")
+        await shows(pilot, "exists already")
+
+
+async def test_leaving_asks_only_when_something_was_typed(open_app: Open) -> None:
+    async with open_app().run_test() as pilot:
+        await ready(pilot)
+        await pilot.press("n", "escape")
+        await until(pilot, lambda: isinstance(pilot.app.screen, RunsScreen))
+        await pilot.press("n", "x", "escape")
+        await shows(pilot, "Leave the form?")
+        await pilot.press("n")
+        assert isinstance(pilot.app.screen, NewScreen)
+        await pilot.press("escape", "y")
+        await until(pilot, lambda: isinstance(pilot.app.screen, RunsScreen))
+
+
+async def test_class_names_are_shown_literally(open_app: Open, photos: Path) -> None:
+    (photos / "train" / "blue").rename(photos / "train" / "[red]x")
+    (photos / "test" / "blue").rename(photos / "test" / "[red]x")
+    draft = Draft(tomllib.loads(SMALL))
+    draft.put("dataset.source", "folder")
+    draft.put("dataset.path", str(photos))
+    async with open_app().run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        pilot.app.push_screen(NewScreen(draft))
+        await shows(pilot, "[red]x", "2 classes")
+
+
+def test_a_path_is_completed_as_far_as_it_is_clear(tmp_path: Path) -> None:
+    for name in ("alpha-one", "alpha-two", "beta"):
+        (tmp_path / name).mkdir()
+    assert complete(f"{tmp_path}/al") == "pha-"
+    assert complete(f"{tmp_path}/b") == "eta/"
+    assert complete(f"{tmp_path}/zz") == ""
+    assert complete("/no/such/place") == ""
