@@ -7,6 +7,7 @@ both are gone.
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
 from dataclasses import replace
@@ -35,12 +36,16 @@ def oom_kills() -> int:
     except OSError:
         lines = []
     for line in lines:
-        group = line.rpartition(":")[2].lstrip("/")
-        for file in ("memory.events", "memory/memory.oom_control"):
-            folder, _, name = file.rpartition("/")
-            count = _counter(Path("/sys/fs/cgroup", folder, group, name), "oom_kill")
-            if count is not None:
-                return count
+        _, controllers, group = line.split(":", 2)
+        if controllers == "":
+            file = Path("/sys/fs/cgroup", group.lstrip("/"), "memory.events")
+        elif "memory" in controllers.split(","):
+            file = Path("/sys/fs/cgroup/memory", group.lstrip("/"), "memory.oom_control")
+        else:
+            continue
+        count = _counter(file, "oom_kill")
+        if count is not None:
+            return count
     return _counter(Path("/proc/vmstat"), "oom_kill") or 0
 
 
@@ -93,7 +98,8 @@ def judge(
         if -exit_code == signal.SIGINT or asked == "stop":
             return "stopped", "stopped before there was anything to evaluate", resume
         if -exit_code in CRASHES:
-            return "failed", f"the trainer crashed ({name}): {log_tail(run)}".rstrip(": "), ""
+            reason = f"the trainer crashed ({name}): {log_tail(run)}".rstrip(": ")
+            return "failed", reason, _crash_advice(reason)
         return "interrupted", f"the trainer was killed by {name}", resume
     told: dict[int, State] = {0: "failed", 3: "diverged", 75: "interrupted", 130: "stopped"}
     state = told.get(exit_code, "failed")
@@ -110,6 +116,15 @@ def judge(
     if exit_code == 0:
         return "failed", "the trainer ended without saying how: " + tail, advice
     return "failed", tail or f"the trainer ended with exit code {exit_code}", advice
+
+
+def _crash_advice(reason: str) -> str:
+    """TensorFlow rarely survives a refused allocation long enough to say so."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY:
+        most = f"{limit / 2**30:.1f} GB of address space (ulimit -v)"
+        return f"It may be out of memory: it was limited to {most}. {MEMORY_ADVICE}"
+    return MEMORY_ADVICE if "bad_alloc" in reason else ""
 
 
 def log_tail(run: RunDirectory) -> str:

@@ -1,0 +1,115 @@
+"""Reboots, reused pids and stalled disks: never `running` of a dead one, never failed of a live."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from dataclasses import replace
+
+import pytest
+from factory import age
+from faults.real import tlui
+from scheduler.bench import Bench, kill, wait_for
+from scheduler.test_claims import forge
+
+from tlui.errors import TluiError
+from tlui.runs.directory import RunDirectory
+from tlui.runs.process import Identity, boot_time, identify
+from tlui.runs.status import STALE_HERE_SECONDS, Status, read_status, write_status
+from tlui.scheduler import control, order
+from tlui.scheduler.claims import Claims
+
+
+def shown(run: RunDirectory) -> str:
+    """The state `tlui ls` shows."""
+    done = tlui("ls", "--json")
+    assert done.returncode == 0, done.stderr
+    return next(row["state"] for row in json.loads(done.stdout) if row["run_id"] == run.id)
+
+
+@pytest.mark.parametrize("what", ["reboot", "reused pid"])
+def test_what_another_life_left_is_settled(bench: Bench, what: str) -> None:
+    """Status, claim and device of a run that was training when the machine went down."""
+    run, waiting = bench.add("finish-1"), bench.add("finish-2")
+    order.remove(bench.home, run.id)
+    mine = identify()  # a pid that lives now, as after a reboot or a reuse
+    if what == "reboot":
+        old = replace(mine, boot_id="00000000-0000-0000-0000-000000000000")
+    else:
+        old = replace(mine, start_time=mine.start_time - 1)
+    device = f"device-{old.host}-cpu-0"
+    for name in (f"run-{run.id}", device):
+        forge(bench.home, name, run.id, old)
+    write_status(run.status, Status("running", owner=old, supervisor=old, attempt=1, started=1.0))
+    if what == "reboot":
+        before = boot_time() - 60
+        os.utime(run.status, (before, before))
+
+    assert shown(run) == "interrupted"
+    assert "running" not in tlui("ls").stdout
+    bench.start()
+    bench.ended(waiting)
+    status = read_status(run.status)
+    assert status is not None and status.state == "interrupted" and "resume" in status.advice
+    control.resume(bench.home, run)
+    bench.start()
+    wait_for(lambda: bench.state(run) == "finished", "the resumed run")
+    bench.quiet()
+
+
+def test_a_trainer_that_stands_still_is_stale_and_left_alone(bench: Bench) -> None:
+    """As on a disk that hangs: the process exists and says nothing (here: it is frozen)."""
+    run, waiting = bench.add("wait"), bench.add("finish")
+    bench.start()
+    bench.running(run)
+    supervisor, trainer = bench.holders(run)
+    os.kill(trainer, signal.SIGSTOP)
+    try:
+        seen = run.observe(now=time.time() + STALE_HERE_SECONDS + 5)
+        assert seen.state == "stale" and seen.alive and "no heartbeat" in seen.reason
+        for seconds in (3600.0, 86400.0 * 30):
+            age(run.status, seconds)
+            assert run.observe().state == "stale"
+        assert shown(run) == "stale"
+        kill(supervisor)  # even without anybody who watches it
+        bench.start()
+        age(run.status, 3600)
+        assert run.observe().state == "stale" and bench.state(waiting) == "queued"
+        with pytest.raises(TluiError, match="while it is stale"):
+            control.resume(bench.home, run)
+        refused = tlui("rm", "--yes", run.id)
+        assert refused.returncode == 1 and "stale" in refused.stderr
+        assert bench.holders(run)[1] == trainer, "its device is not given away"
+    finally:
+        os.kill(trainer, signal.SIGCONT)
+    bench.until(run, "running")
+    bench.go()
+    bench.ended(run, waiting)
+    assert bench.starts() == [run.id, waiting.id]
+
+
+def test_a_stale_one_proven_dead_is_interrupted(bench: Bench) -> None:
+    run = bench.add("wait")
+    bench.start()
+    bench.running(run)
+    _, trainer = bench.holders(run)
+    os.kill(trainer, signal.SIGSTOP)
+    age(run.status, 3600)
+    assert run.observe().state == "stale"
+    kill(trainer)
+    bench.until(run, "interrupted")
+    bench.quiet()
+
+
+def test_another_hosts_silence_is_never_more_than_stale(bench: Bench) -> None:
+    run = bench.add("finish")
+    mine = identify()
+    far = Identity("elsewhere", mine.boot_id, mine.namespace, 1, 1)
+    forge(bench.home, f"run-{run.id}", run.id, far)
+    write_status(run.status, Status("running", owner=far, supervisor=far))
+    age(run.status, 86400.0 * 365)
+    bench.start()
+    assert run.observe().state == "stale" and shown(run) == "stale"
+    Claims(bench.home).evict(run.id)
