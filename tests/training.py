@@ -72,7 +72,9 @@ def train(run: RunDirectory, requests: Any = None) -> Any:
     return outcome
 
 
-def start(run: RunDirectory, *more: str, **environment: str) -> subprocess.Popen[bytes]:
+def start(
+    run: RunDirectory, *more: str, pass_fds: tuple[int, ...] = (), **environment: str
+) -> subprocess.Popen[bytes]:
     """Start `python -m tlui.trainer` in a session of its own."""
     root = Path(__file__).resolve().parent.parent
     with open(run.log, "ab") as log:
@@ -82,6 +84,7 @@ def start(run: RunDirectory, *more: str, **environment: str) -> subprocess.Popen
             stdout=log,
             stderr=log,
             start_new_session=True,
+            pass_fds=pass_fds,
             env={**os.environ, "PYTHONPATH": str(root), **environment},
         )
 

@@ -1,4 +1,5 @@
-"""`python -m tlui.trainer RUN_DIR [--resume]`: train one run, in a process of its own.
+"""`python -m tlui.trainer RUN_DIR [--resume]`: train one run, in a process of its own; then others
+of its sweep where its supervisor hands it some (`relay`).
 
 Speaks before TensorFlow is imported: the state is `running` and requests are heard from the first
 moment. However it ends, status.json says so with a reason and advice, and the exit code tells the
@@ -18,6 +19,7 @@ from tlui.errors import TluiError
 from tlui.runs.directory import RunDirectory
 from tlui.trainer.failure import FAILED, Outcome, explain
 from tlui.trainer.output import make_lossy
+from tlui.trainer.relay import Relay
 from tlui.trainer.reporter import Reporter
 from tlui.trainer.signals import Requests
 
@@ -30,7 +32,19 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     os.umask(0o077)  # what TensorFlow, Keras and HDF5 write is private as well
     make_lossy()
-    run = RunDirectory(given.run.absolute())
+    relay = Relay()
+    code = train(RunDirectory(given.run.absolute()), more=relay.open)
+    while (run := relay.next(code)) is not None:
+        code = train(run, more=True)
+    return code
+
+
+def train(run: RunDirectory, more: bool = False) -> int:
+    """Train one run and say how it ended; returns the exit code.
+
+    Args:
+        more: Another run may follow in this process, which keeps what that one can use.
+    """
     try:
         if not run.preset.is_file():
             raise TluiError(f"{run.path}: not a run directory (it holds no preset.toml)", code=2)
@@ -43,18 +57,22 @@ def main(arguments: list[str] | None = None) -> int:
         return FAILED
     requests = Requests(run.requests)
     requests.install()
-    outcome = train_here(run, reporter, requests)
+    outcome = train_here(run, reporter, requests, more)
     reporter.end(outcome.state, outcome.code, outcome.reason, outcome.advice)
     return outcome.code
 
 
-def train_here(run: RunDirectory, reporter: Reporter, requests: Requests) -> Outcome:
+def train_here(
+    run: RunDirectory, reporter: Reporter, requests: Requests, more: bool = False
+) -> Outcome:
     """Train in this process; whatever goes wrong comes back as an outcome."""
     try:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+        from tlui.trainer import reuse
         from tlui.trainer.run import train_run
 
+        reuse.keep(more)
         return train_run(run, reporter, requests)
     except BaseException as error:
         outcome = explain(error)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import keras
@@ -28,9 +28,10 @@ from tlui.trainer.objective import Objective
 from tlui.trainer.optimizers import make_optimizer
 from tlui.trainer.pace import Pace
 from tlui.trainer.reporter import Reporter
+from tlui.trainer.reuse import Traced
 from tlui.trainer.signals import AskedToEndError, Requests
 from tlui.trainer.state import TrainingState, rate_at, should_stop_early
-from tlui.trainer.step import Forward, Learner, predictor, to_array
+from tlui.trainer.step import Forward, Learner, to_array
 from tlui.trainer.tensorboard import TensorBoard
 from tlui.trainer.watch import Watch
 
@@ -49,6 +50,8 @@ class Stage:
     """(x of the feed, training) -> logits, traced after the regime is set."""
     variables: Sequence[keras.Variable]
     feed: Feed
+    traced: Traced = field(default_factory=Traced)
+    """Its graphs; a later run's where it has the same stage."""
 
 
 @dataclass
@@ -99,6 +102,7 @@ class Fit:
         mode = batchnorm_mode(phase.batchnorm, self.experiment.transfers)
         regime = set_regime(self.network, phase.freeze, mode)
         self._announce(phase, regime)
+        began = time.perf_counter()
         try:
             stage = self.stage(phase, regime)
         except AskedToEndError as asked:
@@ -107,15 +111,10 @@ class Fit:
             if self.resumed is None:
                 self._save("the request to end")
             return asked.request
+        state.seconds += time.perf_counter() - began  # features may have been computed
         self._feed, self._steps = stage.feed, stage.feed.steps
-        self._predict = predictor(stage.forward)
-        scope = self.strategy.scope() if self.strategy is not None else _Anywhere()
-        with scope:
-            optimizer = make_optimizer(
-                phase.optimizer, rate_at(phase, state, 0, self._steps), self.scale_loss
-            )
-        learner = Learner(stage.forward, stage.variables, optimizer, self.objective, self.strategy)
-        self._learner = learner
+        self._predict = stage.traced.predictor(stage.forward)
+        learner = self._learner = self._learner_of(stage, phase)
         if self.resumed is not None:
             self._restore(learner, self.resumed)
             self.resumed = None
@@ -131,6 +130,18 @@ class Fit:
             if ending != "done":
                 return ending
         return "done"
+
+    def _learner_of(self, stage: Stage, phase: Phase) -> Learner:
+        rate = rate_at(phase, self.state, 0, self._steps)
+
+        def make() -> Learner:
+            scope = self.strategy.scope() if self.strategy is not None else _Anywhere()
+            with scope:
+                optimizer = make_optimizer(phase.optimizer, rate, self.scale_loss)
+            objective, strategy = self.objective, self.strategy
+            return Learner(stage.forward, stage.variables, optimizer, objective, strategy)
+
+        return stage.traced.learner(phase.optimizer.model_dump_json(), rate, make)
 
     def _announce(self, phase: Phase, regime: RegimeReport) -> None:
         state = self.state
@@ -169,8 +180,10 @@ class Fit:
         before_seconds, before_epoch_seconds = state.seconds, state.epoch_seconds
         waited = self._feed.waited
 
+        constant = rate_at(phase, state, start, steps) if phase.lr.per == "epoch" else None
+
         def rate(step: int) -> float:
-            return rate_at(phase, state, step, steps)
+            return rate_at(phase, state, step, steps) if constant is None else constant
 
         for done in self._feed.course(learner, number, start, rate):
             state.global_step += done - state.step

@@ -13,10 +13,12 @@ from tlui.errors import TluiError
 from tlui.recipe.schema import Experiment
 from tlui.runs.directory import RunDirectory
 from tlui.runs.files import write_json
+from tlui.trainer import reuse
 from tlui.trainer.checkpoint import Checkpoint, Checkpoints
 from tlui.trainer.environment import Devices, describe, prepare_devices
 from tlui.trainer.features import CachedFeed
 from tlui.trainer.feed import ImageFeed
+from tlui.trainer.fit import Stage
 from tlui.trainer.model.build import build
 from tlui.trainer.model.network import Network
 from tlui.trainer.model.variables import assign_variables
@@ -49,6 +51,8 @@ class Run:
     """The checkpoint `state` came from; None at a first start."""
     cached: CachedFeed | None = None
     """The last phase's features, where it trained on some."""
+    stage: Stage | None = None
+    """What the last phase trained; None where nothing was left to train."""
 
 
 def prepare(
@@ -158,13 +162,18 @@ def _network(
     """The network with the weights training begins from."""
     runs = directory.path.parent
     start = experiment.start_from
-    network = build(
-        experiment,
-        len(table.classes),
-        runs=runs,
-        load_weights=last is None and start is None,
-        strategy=devices.strategy,
-    )
+
+    def make() -> Network:
+        return build(
+            experiment,
+            len(table.classes),
+            runs=runs,
+            load_weights=last is None and start is None,
+            strategy=devices.strategy,
+        )
+
+    fresh = last is None and start is None
+    network = reuse.network(experiment, len(table.classes), make) if fresh else make()
     if last is not None:
         assign_variables(network, last.network())
     elif start is not None:

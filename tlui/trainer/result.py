@@ -49,8 +49,12 @@ def _predictions(run: Run) -> Iterator[tuple[str, Predictions]]:
         or not cached.holds(run.experiment, run.reporter.status.device)
     ):
         cached = None
-    whole = predictor(run.network.logits)
-    behind = predictor(cached.prefix.logits) if cached is not None else whole
+    stage = run.stage
+    trained = predictor(run.network.logits)
+    if stage is not None:
+        trained = stage.traced.predictor(stage.forward)  # a graph that is traced already
+    through = stage is None or stage.forward == run.network.logits
+    whole = trained if through else predictor(run.network.logits)
     for split in run.experiment.evaluate.splits:
         told = throttled(run.reporter, run.requests, f"evaluating {split}", EvaluationStoppedError)
         try:
@@ -59,7 +63,7 @@ def _predictions(run: Run) -> Iterator[tuple[str, Predictions]]:
             raise EvaluationStoppedError(asked.request) from asked
         if cached is not None and has:
             batches = cached.feed.evaluation(split)
-            found = predict(batches, run.images[split].names, behind, run.objective, told)
+            found = predict(batches, run.images[split].names, trained, run.objective, told)
             # what the network takes from image to answer: its prefix was timed when it ran
             seconds = found.seconds + cached.feed.features[split].seconds
             yield split, replace(found, seconds=seconds)

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tlui.recipe.schema import Phase
 from tlui.recipe.toml import load_experiment
 from tlui.runs.directory import RunDirectory
+from tlui.trainer import reuse
 from tlui.trainer.evaluate import EvaluationStoppedError
 from tlui.trainer.failure import FINISHED, INTERRUPTED, STOPPED, Outcome
-from tlui.trainer.features import cached_feed, is_cacheable
+from tlui.trainer.features import CachedFeed, cached_feed, is_cacheable
 from tlui.trainer.fit import DivergedError, Ending, Fit, Stage
+from tlui.trainer.model.freezing import RegimeReport
 from tlui.trainer.model.prefix import frozen_prefix
 from tlui.trainer.prepare import Run, prepare, throttled
 from tlui.trainer.reporter import Reporter
@@ -73,7 +76,7 @@ def _train(run: Run) -> Ending:
         experiment,
         run.network,
         run.objective,
-        lambda phase, regime: _stage(run),
+        lambda phase, regime: _stage(run, phase, regime),
         state,
         run.reporter,
         run.requests,
@@ -96,22 +99,41 @@ def _train(run: Run) -> Ending:
         board.close()
 
 
-def _stage(run: Run) -> Stage:
+def _stage(run: Run, phase: Phase, regime: RegimeReport) -> Stage:
     """What the present phase trains: the part behind a frozen prefix on its features where
     that gives the same numbers, else the whole network on photos."""
-    network = run.network
-    run.cached = None
-    prefix = frozen_prefix(network) if is_cacheable(run.experiment) else None
-    if prefix is not None:
+    network, experiment = run.network, run.experiment
+    device = run.reporter.status.device
+    cacheable = is_cacheable(experiment)
+    traced = reuse.traced(
+        network,
+        (phase.freeze, regime.batchnorm, cacheable, device, repr(run.objective)),
+        {split: images.key for split, images in run.images.items()},
+        (run.feed.batch_size, run.feed.evaluation_batch_size, run.feed.seed),
+    )
+    if traced.cached is not None and not traced.cached.holds(experiment, device):
+        traced.forget()
+    if traced.cached is None and cacheable:
+        traced.cached = _features(run, device)
+    run.cached = traced.cached
+    variables = network.trainable_variables
+    if run.cached is not None:
+        run.reporter.log(f"features are computed once, up to {run.cached.prefix.cut}")
+        run.stage = Stage(run.cached.prefix.logits, variables, run.cached.feed, traced)
+    else:
+        run.stage = Stage(network.logits, variables, run.feed, traced)
+    return run.stage
 
-        def told(split: str) -> Callable[[int, int], None]:
-            return throttled(run.reporter, run.requests, f"features of {split}", AskedToEndError)
 
-        run.cached = cached_feed(
-            prefix, run.feed, run.images, run.experiment, run.reporter.status.device, told
-        )
-        if run.cached is not None:
-            run.reporter.log(f"features are computed once, up to {prefix.cut}")
-            return Stage(prefix.logits, network.trainable_variables, run.cached.feed)
+def _features(run: Run, device: str) -> CachedFeed | None:
+    prefix = frozen_prefix(run.network)
+    if prefix is None:
+        return None
+
+    def told(split: str) -> Callable[[int, int], None]:
+        return throttled(run.reporter, run.requests, f"features of {split}", AskedToEndError)
+
+    cached = cached_feed(prefix, run.feed, run.images, run.experiment, device, told)
+    if cached is None:
         run.reporter.log("features fit neither cache nor memory: computed in every epoch")
-    return Stage(network.logits, network.trainable_variables, run.feed)
+    return cached

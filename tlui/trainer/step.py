@@ -121,45 +121,52 @@ class Learner:
         self._several: Any = None
         self._table: Any = None
 
+    def begin_at(self, rate: float) -> None:
+        """Set the learning rate the first step finds."""
+        self._rate.assign(rate)
+
     def step(self, batch: tuple[Any, ...], rate: float) -> None:
         """One step on (index, x, y, label) at learning rate `rate`."""
         if self._step is None:
             signature = [tf.TensorSpec([None, *t.shape[1:]], t.dtype) for t in batch[1:]]
             signature.append(tf.TensorSpec([], tf.float32))
-            self._step = tf.function(self._train, input_signature=signature, jit_compile=False)
+            self._step = _graph(self._train, input_signature=signature)
         self._step(*batch[1:], rate)
 
     def steps(self, iterator: Any, rates: np.ndarray) -> None:
         """len(rates) steps on what a dataset's iterator gives, in one call of the graph."""
         if self._several is None:
-            self._several = tf.function(self._loop, jit_compile=False, reduce_retracing=True)
+            self._several = _graph(self._loop, reduce_retracing=True)
         self._several(iterator, tf.constant(rates, tf.float32))
 
     def table_steps(self, table: Table, order: np.ndarray, first: int, rates: np.ndarray) -> None:
         """len(rates) steps from step `first` of an epoch over `table` in `order`, in one call."""
         if self._table is None:
-            self._table = tf.function(
+            self._table = _graph(
                 lambda order, first, rates: self._over(table, order, first, rates),
                 input_signature=[
                     tf.TensorSpec([None], tf.int64),
                     tf.TensorSpec([], tf.int32),
                     tf.TensorSpec([None], tf.float32),
                 ],
-                jit_compile=False,
             )
         self._table(order, first, tf.constant(rates, tf.float32))
 
     def _loop(self, iterator: Any, rates: Any) -> None:
-        for i in tf.range(tf.shape(rates)[0]):
+        def one(i: Any) -> None:
             _, x, y, label = next(iterator)
             self._train(x, y, label, rates[i])
 
+        _repeat(tf.shape(rates)[0], one)
+
     def _over(self, table: Table, order: Any, first: Any, rates: Any) -> None:
-        for i in tf.range(tf.shape(rates)[0]):
+        def one(i: Any) -> None:
             start = (first + i) * table.batch_size
             rows = order[start : start + table.batch_size]
             x, y, label = (tf.gather(t, rows) for t in (table.x, table.y, table.label))
             self._train(x, y, label, rates[i])
+
+        _repeat(tf.shape(rates)[0], one)
 
     def _train(self, x: Any, y: Any, label: Any, rate: Any) -> None:
         self._rate.assign(rate)
@@ -206,6 +213,22 @@ class Learner:
         return loss_sum, self.objective.predicted(logits)
 
 
+def _graph(function: Callable[..., Any], **options: Any) -> Any:
+    """A traced function. XLA is off, which is 10 times slower on a CPU; so is autograph, which
+    reads sources from disk and fails where they are replaced while a run is under way."""
+    return tf.function(function, jit_compile=False, autograph=False, **options)
+
+
+def _repeat(count: Any, step: Callable[[Any], None]) -> None:
+    """In a graph: `step(i)` for i below `count`, one after the other."""
+
+    def body(i: Any) -> Any:
+        step(i)
+        return (i + 1,)
+
+    tf.while_loop(lambda i: i < count, body, (tf.constant(0),), parallel_iterations=1)
+
+
 def predictor(forward: Forward) -> Callable[[Any], np.ndarray]:
     """A function from a batch x to float32 logits (b, k), traced once for any batch size."""
     traced: list[Any] = []
@@ -218,7 +241,7 @@ def predictor(forward: Forward) -> Callable[[Any], np.ndarray]:
     def predict(x: Any) -> np.ndarray:
         if not traced:
             spec = tf.TensorSpec([None, *x.shape[1:]], x.dtype)
-            traced.append(tf.function(run, input_signature=[spec], jit_compile=False))
+            traced.append(_graph(run, input_signature=[spec]))
         return np.asarray(traced[0](x), np.float32)
 
     return predict

@@ -1,0 +1,141 @@
+"""A run that follows others in one process has the numbers it would have had alone."""
+
+import os
+import socket
+
+import numpy as np
+import pytest
+from training import assert_same_arrays, last_weights, make_run, start
+
+from tlui.recipe.schema import Experiment
+from tlui.runs.history import load
+from tlui.runs.status import read_status
+from tlui.trainer import reuse
+
+KEYS = ("train_loss", "train_f1", "val_loss", "val_accuracy", "lr", "best")
+
+
+def photo_experiment(photos, **tables):
+    phase = {"freeze": "backbone", "batchnorm": "inference", "epochs": 2}
+    rate = tables.pop("rate", 1e-2)
+    lr = {"policy": "cosine", "initial": rate, "per": "step"}
+    given = {
+        "name": "frozen",
+        "dataset": {"source": "folder", "path": str(photos), "image_size": 48},
+        "backbone": {"name": "MobileNet", "alpha": 0.25, "weights": "none"},
+        "head": {"dropout": 0.5, "hidden": [4]},
+        "train": {"batch_size": 5},
+        "phase": [{**phase, "lr": lr, **tables.pop("phase", {})}],
+        **tables,
+    }
+    return Experiment.model_validate(given)
+
+
+def trained(home, experiment, more):
+    from tlui.trainer.__main__ import train
+
+    run = make_run(home, experiment)
+    assert train(run, more=more) == 0, run.log
+    return run
+
+
+@pytest.fixture(autouse=True)
+def forgetting():
+    yield
+    reuse.keep(False)
+
+
+def assert_same_run(a, b):
+    assert_same_arrays(last_weights(a), last_weights(b))
+    assert a.read_result()["metrics"] == b.read_result()["metrics"]
+    rows = [[{k: row[k] for k in KEYS} for row in load(run).epochs] for run in (a, b)]
+    assert rows[0] == rows[1]
+    for split in ("train", "val", "test"):
+        found = []
+        for run in (a, b):
+            with np.load(run.predictions / f"{split}.npz") as file:
+                found.append(file["probabilities"].tobytes())
+        assert found[0] == found[1]
+
+
+class TestSameNumbersAsAlone:
+    def test_a_sweep(self, home, photos):
+        """Rates, policies, optimizers, dropout, seeds and early stopping one after another."""
+        points = [
+            photo_experiment(photos),
+            photo_experiment(photos, rate=1e-3),
+            photo_experiment(photos, phase={"optimizer": "sgd"}),
+            photo_experiment(photos, phase={"lr": {"policy": "constant", "initial": 1e-3}}),
+            photo_experiment(photos, head={"dropout": 0.2}),
+            photo_experiment(photos, train={"batch_size": 5, "seed": 3}),
+            photo_experiment(
+                photos,
+                phase={"epochs": 4},
+                train={"batch_size": 5, "early_stopping": {"patience": 1}},
+            ),
+            photo_experiment(photos),
+        ]
+        together = [trained(home, point, more=True) for point in points]
+        reuse.keep(False)
+        for run, point in zip(together, points, strict=True):
+            assert_same_run(run, trained(home, point, more=False))
+
+    def test_other_regimes_after_one_another(self, home, photos):
+        last = {"freeze": "top:8", "optimizer": {"name": "sgd", "momentum": 0.9}}
+        whole = {"freeze": "none", "batchnorm": "train", "epochs": 1}
+        points = [
+            photo_experiment(photos, phase=whole, rate=1e-3),
+            photo_experiment(photos, phase=last, rate=1e-3),
+            photo_experiment(photos, phase=whole, rate=2e-3),
+            photo_experiment(photos, rate=1e-3),
+        ]
+        together = [trained(home, point, more=True) for point in points]
+        reuse.keep(False)
+        for run, point in zip(together, points, strict=True):
+            assert_same_run(run, trained(home, point, more=False))
+
+    def test_a_touched_file_is_seen(self, home, photos):
+        from PIL import Image
+
+        trained(home, photo_experiment(photos), more=True)
+        Image.new("RGB", (40, 40), "green").save(photos / "train" / "red" / "03.png")
+        after = trained(home, photo_experiment(photos), more=True)
+        reuse.keep(False)
+        assert_same_run(after, trained(home, photo_experiment(photos), more=False))
+
+    def test_graphs_are_used_again(self, home, photos, monkeypatch):
+        """The point of it: the second run of a sweep builds no network and traces no graph."""
+        from tlui.trainer import prepare
+
+        built = []
+        real = prepare.build
+        monkeypatch.setattr(prepare, "build", lambda *a, **k: built.append(1) or real(*a, **k))
+        for rate in (1e-2, 1e-3):
+            trained(home, photo_experiment(photos, rate=rate), more=True)
+        assert len(built) == 1
+        kept = reuse._kept
+        assert kept is not None
+        [traced] = kept.traced.values()
+        [(learner, _)] = traced.learners.values()
+        assert learner._table.experimental_get_tracing_count() == 1
+
+
+class TestRelay:
+    def test_one_process_trains_what_it_is_handed(self, home, photos):
+        runs = [make_run(home, photo_experiment(photos, rate=r)) for r in (1e-2, 1e-3)]
+        ours, theirs = socket.socketpair()
+        os.set_inheritable(theirs.fileno(), True)
+        ours.settimeout(300)
+        trainer = start(runs[0], pass_fds=(theirs.fileno(),), TLUI_NEXT=str(theirs.fileno()))
+        theirs.close()
+        assert ours.recv(100) == b"done\n"
+        assert trainer.poll() is None
+        ours.sendall(f"{runs[1].path}\n".encode())
+        assert ours.recv(100) == b"done\n"
+        ours.close()
+        assert trainer.wait(60) == 0
+        states = [read_status(run.status) for run in runs]
+        assert [s.state for s in states] == ["finished", "finished"]
+        assert {s.owner.pid for s in states} == {trainer.pid}
+        assert "features" in runs[1].log.read_text()
+        assert_same_run(runs[1], trained(home, photo_experiment(photos, rate=1e-3), more=False))
