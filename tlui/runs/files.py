@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from tlui.errors import TluiError
+
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 
@@ -188,3 +190,18 @@ def make_private(folder: Path) -> None:
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+
+
+def make_own(folder: Path) -> None:
+    """`make_private`, and refuse what is there if it is not really ours.
+
+    Raises:
+        TluiError: It is a link, or belongs to somebody else.
+        OSError: It cannot be created.
+    """
+    make_private(folder)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise TluiError(
+            f"{folder}: is a symbolic link or belongs to somebody else; tlui will not write there"
+        )

@@ -21,7 +21,6 @@ import json
 import os
 import re
 import socket
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from typing import Any
 
 from tlui.errors import TluiError
 from tlui.runs.directory import Home
-from tlui.runs.files import FILE_MODE, make_private, write_json
+from tlui.runs.files import FILE_MODE, make_own, write_json
 from tlui.runs.process import Identity, identify, liveness
 
 CPU = "cpu"
@@ -239,6 +238,12 @@ class Claims:
             if taken:
                 self.release(run_id)
 
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Nobody changes a claim for the length of a `with`, which must be short; reading only."""
+        with self._lock():
+            yield
+
     def _held(self, run_id: str) -> list[Claim]:
         """The claims of a run, its devices first."""
         return sorted((c for c in self.all() if c.run == run_id), key=lambda c: c.name)
@@ -284,13 +289,7 @@ class Claims:
     def _lock(self) -> Iterator[None]:
         path = self.folder / ".lock"
         try:
-            make_private(self.folder)
-            found = os.lstat(self.folder)
-            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-                raise TluiError(
-                    f"{self.folder}: is a symbolic link or belongs to somebody else; "
-                    "tlui will not keep its claims there"
-                )
+            make_own(self.folder)
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             handle = os.open(path, flags, FILE_MODE)
         except OSError as error:

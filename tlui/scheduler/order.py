@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from tlui.errors import TluiError
 from tlui.runs.directory import Home
-from tlui.runs.files import FILE_MODE, make_private, read_json, sync_folder, write_json
+from tlui.runs.files import FILE_MODE, make_own, read_json, sync_folder, write_json
 from tlui.runs.process import Identity, identify, liveness
 from tlui.runs.status import read_status
 
@@ -61,7 +61,11 @@ class Entry:
 
     def wishes(self) -> Wishes:
         given = read_json(self.path) or {}
-        known: dict[str, Any] = {k: given[k] for k in asdict(Wishes()) if k in given}
+        known: dict[str, Any] = {
+            key: given[key]
+            for key, usual in asdict(Wishes()).items()
+            if type(given.get(key)) is type(usual)
+        }
         return Wishes(**known)
 
 
@@ -86,11 +90,11 @@ def append(home: Home, run_ids: Iterable[str], wishes: Wishes, *, held: bool = F
     """Put runs at the end, in the order given. A run already there keeps its place.
 
     Raises:
-        TluiError: The queue cannot be written.
+        TluiError: The queue cannot be written, or a link stands in its place.
     """
     where = folder(home)
     try:
-        make_private(where)
+        make_own(where)
         present = entries(home)
         there = {entry.run for entry in present}
         last = max((entry.position for entry in present), default=FIRST - STEP)
@@ -165,7 +169,7 @@ def adding(home: Home) -> Iterator[None]:
     """
     marker = folder(home) / f".adding-{os.urandom(4).hex()}"
     try:
-        make_private(folder(home))
+        make_own(folder(home))
         write_json(marker, identify().to_dict())
     except OSError as error:
         raise TluiError(f"{marker.parent}: cannot be written ({error.strerror})") from error
