@@ -94,7 +94,7 @@ async def queue(pilot: Pilot[Any]) -> None:
 async def form(pilot: Pilot[Any]) -> None:
     await runs(pilot)
     pilot.app.push_screen(NewScreen(Draft(tomllib.loads(LAB), "presets/digits-lab.toml")))
-    await shows(pilot, "3 runs will be made", "10 classes")
+    await shows(pilot, "3 runs will be made", "1,169 train")
     for _ in range(3):
         await pilot.press("tab")
     await shows(pilot, "epochs")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tlui.runs import format
@@ -304,7 +305,7 @@ def config_lines(live: LiveRun, width: int, look: Theme) -> list[Line]:
         ("preset", printable(meta.get("preset") or ""), ""),
         ("experiment", printable(meta.get("experiment") or ""), ""),
         ("created", format.moment(meta.get("created"), ascii), ""),
-        ("folder", printable(live.run.path), ""),
+        ("folder", printable(tilde(live.run.path)), ""),
     ]
     if live.observed is not None:
         facts.append(("device", printable(live.observed.status.device), ""))
@@ -342,6 +343,14 @@ def config_lines(live: LiveRun, width: int, look: Theme) -> list[Line]:
         for k, v in sorted(live.config.items())
     ]
     return lines + describe.pairs(settings, width)
+
+
+def tilde(path: Path) -> str:
+    """A path with the person's home as `~`."""
+    try:
+        return f"~/{path.relative_to(Path.home())}"
+    except (ValueError, RuntimeError):
+        return str(path)
 
 
 def learning_bar(learn: int, total: int, width: int) -> Line:

@@ -106,7 +106,7 @@ class ForecastSheet(Sheet):
             if s in seen.counts
         ]
         head = " · ".join([*totals, f"{len(seen.classes)} classes"])
-        lines: list[Line] = [[(head, "")]]
+        lines: list[Line] = [[(part, "")] for part in wrap(head, width - 1)]
         train = seen.counts.get("train", ())
         largest = max(train, default=1) or 1
         label = min(max((len(c) for c in seen.classes), default=5), 12)
