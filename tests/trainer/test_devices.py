@@ -20,7 +20,7 @@ class TestTwoLogicalCpus:
                 {
                     "freeze": "none",
                     "batchnorm": "inference",
-                    "epochs": 2,
+                    "epochs": 1,
                     "optimizer": {"name": "sgd", "momentum": 0.9},
                     "lr": {"policy": "constant", "initial": 0.01},
                 }

@@ -1,6 +1,7 @@
 """Cached features give the numbers of the ordinary path, and miss when anything changes."""
 
 import numpy as np
+import pytest
 from PIL import Image
 from training import asking, assert_same_arrays, digits_run, last_weights, make_run, train
 
@@ -77,10 +78,12 @@ class TestSameNumbers:
         }
         assert_same_run(*both_ways(home, frozen(phase=[phase])(photos), monkeypatch))
 
+    @pytest.mark.slow
     def test_from_disk_where_memory_is_short(self, home, photos, monkeypatch):
         monkeypatch.setattr("tlui.trainer.features.MEMORY_SHARE", 0.0)
         assert_same_run(*both_ways(home, frozen()(photos), monkeypatch))
 
+    @pytest.mark.slow
     def test_interrupted_and_resumed(self, home, photos):
         whole, cut = (make_run(home, frozen()(photos)) for _ in range(2))
         assert train(whole).state == "finished"

@@ -270,6 +270,7 @@ class TestOtherWays:
         assert {a.dtype for a in arrays.values()} == {np.dtype("float32")}
         assert load(run).epochs[-1]["train_accuracy"] > 0.8
 
+    @pytest.mark.slow  # test_step has the same for bare steps
     def test_several_steps_in_a_call_give_the_same_weights(self, home):
         found = []
         for several in (1, 4):
