@@ -52,13 +52,17 @@ lr = { policy = "constant", initial = 1e-3 }
 
 
 def tlui(
-    *arguments: str | os.PathLike[str], before: Any = None, **environment: str
+    *arguments: str | os.PathLike[str],
+    before: Any = None,
+    cwd: Path | None = None,
+    **environment: str,
 ) -> subprocess.CompletedProcess[str]:
     """A `tlui` command as a person gives it, stdout and stderr read as text.
 
     Args:
         arguments: The command line.
         before: Called in the new process before tlui is; for limits.
+        cwd: Where it is given.
         environment: Put over this process's.
     """
     return subprocess.run(
@@ -70,6 +74,7 @@ def tlui(
         errors="surrogateescape",
         timeout=SLOW_SECONDS,
         preexec_fn=before,
+        cwd=cwd,
     )
 
 

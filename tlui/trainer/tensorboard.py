@@ -67,7 +67,7 @@ class TensorBoard:
             folder = self._folder / part
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}.v2"
-            writer = tf.io.TFRecordWriter(str(folder / name))
+            writer = tf.io.TFRecordWriter(os.fsencode(folder / name))  # any name a disk can hold
             now = time.time()
             writer.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
             if self._first:
