@@ -3,11 +3,13 @@
 `python stand_in.py RUN_DIR [--resume]`. The run's name says what happens: `finish…` at once,
 `wait…` until the home holds a file `go-NAME` (or `go`), `fail…`, `diverge…`, `crash…` (SIGSEGV),
 `die…` (SIGKILL), `mute…` (exit 0 without a word), `deaf…` waits and ignores SIGINT.
+With `again` in its name it takes another run when it has finished, as the real trainer does.
 Every start appends the run's id to `<home>/starts`.
 """
 
 import os
 import signal
+import socket
 import sys
 import time
 from dataclasses import replace
@@ -27,8 +29,9 @@ def ask(number: int, frame: object) -> None:
     asked = "stop" if number == signal.SIGINT else "interrupt"
 
 
-def main() -> int:
-    run = RunDirectory(Path(sys.argv[1]))
+def main(run: RunDirectory) -> int:
+    global asked
+    asked = ""
     home = run.path.parent.parent
     name = run.read_meta()["name"]
     signal.signal(signal.SIGINT, signal.SIG_IGN if name.startswith("deaf") else ask)
@@ -91,4 +94,22 @@ def main() -> int:
     return 130 if asked else 0
 
 
-sys.exit(main())
+def next_run(line: socket.socket) -> RunDirectory | None:
+    line.sendall(b"done\n")
+    told = line.recv(4096)
+    if not told:
+        return None
+    run = RunDirectory(Path(os.fsdecode(told.removesuffix(b"\n"))))
+    log = os.open(run.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(log, 1)
+    return run
+
+
+run: RunDirectory | None = RunDirectory(Path(sys.argv[1]))
+line = socket.socket(fileno=int(os.environ["TLUI_NEXT"])) if "TLUI_NEXT" in os.environ else None
+code = 0
+while run is not None:
+    code = main(run)
+    again = line is not None and code == 0 and "again" in run.read_meta()["name"]
+    run = next_run(line) if again and line is not None else None
+sys.exit(code)

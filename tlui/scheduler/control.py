@@ -17,7 +17,7 @@ from tlui.errors import TluiError
 from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.files import write_text
 from tlui.runs.process import Identity, liveness
-from tlui.runs.status import LIVE, RESUMABLE, Status, write_status
+from tlui.runs.status import LIVE, RESUMABLE, Status, read_status, write_status
 from tlui.scheduler import order
 from tlui.scheduler.backends import placed_on
 from tlui.scheduler.backends.handover import (
@@ -55,10 +55,7 @@ def stop(home: Home, run: RunDirectory, mode: Mode = "stop") -> str:
         return drop(home, run)
     if seen.state not in LIVE and seen.state != "stale":
         raise TluiError(f"{_named(run)}: nothing to stop, it is {seen.state}")
-    claim = Claims(home).of_run(run.id)
-    trainer = claim.trainer if claim else None
-    if trainer is None and seen.status.owner != seen.status.supervisor:
-        trainer = seen.status.owner
+    trainer = _trainer_of(home, run)
     here = trainer is not None and liveness(trainer) == "alive"
     try:
         write_text(run.requests / mode, f"{time.time():.0f}\n", sync=False)
@@ -68,8 +65,10 @@ def stop(home: Home, run: RunDirectory, mode: Mode = "stop") -> str:
                 f"{run.requests}: cannot be written ({error.strerror}); free some space"
             ) from error
     withdraw(run, mode)
-    if trainer is not None:
-        _signal(trainer, mode)
+    with Claims(home).still():  # a trainer may go on to another run, which this is not meant for
+        trainer = _trainer_of(home, run)
+        if trainer is not None:
+            _signal(trainer, mode)
     return {
         "stop": "will stop at its next step, checkpoint and evaluate",
         "interrupt": "will checkpoint and end, to be resumed",
@@ -178,6 +177,17 @@ def _alone(home: Home, run: RunDirectory) -> Iterator[bool]:
     finally:
         if taken:
             claims.release(run.id)
+
+
+def _trainer_of(home: Home, run: RunDirectory) -> Identity | None:
+    """The trainer that is at work on a run now."""
+    claim = Claims(home).of_run(run.id)
+    if claim is not None and claim.trainer is not None:
+        return claim.trainer
+    status = read_status(run.status)
+    if status is None or status.state not in LIVE or status.owner == status.supervisor:
+        return None
+    return status.owner
 
 
 def _signal(who: Identity, mode: Mode) -> None:

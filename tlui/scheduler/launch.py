@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from tlui.runs.files import FILE_MODE
 from tlui.scheduler.claims import CPU
 
 NEVER_STARTED = 127
+NEXT = "TLUI_NEXT"
+"""Environment variable with the number of the socket on which a trainer may get another run."""
+DONE = b"done\n"
+"""What a trainer says there that finished its run and could take another."""
 
 
 def environment(keys: Sequence[str], label: str, given: Mapping[str, str]) -> dict[str, str]:
@@ -35,10 +40,34 @@ def environment(keys: Sequence[str], label: str, given: Mapping[str, str]) -> di
     return env
 
 
+class Line:
+    """A socket between a supervisor and its trainer: `done` one way, the next run the other."""
+
+    def __init__(self) -> None:
+        self.ours, self.theirs = socket.socketpair()
+
+    def is_done(self) -> bool:
+        """Whether the trainer has just said so; False where it hung up."""
+        try:
+            return self.ours.recv(len(DONE), socket.MSG_DONTWAIT) == DONE
+        except OSError:
+            return False
+
+    def send(self, folder: Path) -> bool:
+        """Hand the trainer another run, which must be recorded as its own; False if it is gone."""
+        try:
+            self.ours.sendall(os.fsencode(folder) + b"\n", socket.MSG_NOSIGNAL)
+        except OSError:
+            return False
+        return True
+
+
 class Gated:
     """A forked child that waits at its gate; `pid` and its start time are already final."""
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, argv: Sequence[str], env: Mapping[str, str], log: Path, line: Line | None = None
+    ) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         output = os.open(log, flags, FILE_MODE)
         wait_here, self._gate = os.pipe2(os.O_CLOEXEC)
@@ -51,18 +80,24 @@ class Gated:
                     signal.signal(number, signal.SIG_DFL)
                 signal.signal(signal.SIGHUP, signal.SIG_IGN)
                 signal.pthread_sigmask(signal.SIG_SETMASK, ())
+                env = dict(env)
+                if line is not None:
+                    line.theirs.set_inheritable(True)
+                    env[NEXT] = str(line.theirs.fileno())
                 if os.read(wait_here, 1) == b"g":
                     empty = os.open(os.devnull, os.O_RDONLY)
                     os.dup2(empty, 0)
                     os.dup2(output, 1)
                     os.dup2(output, 2)
-                    os.execve(argv[0], list(argv), dict(env))
+                    os.execve(argv[0], list(argv), env)
             except OSError as error:
                 os.write(output, f"{argv[0]}: cannot be started ({error.strerror})\n".encode())
             finally:
                 os._exit(NEVER_STARTED)
         os.close(wait_here)
         os.close(output)
+        if line is not None:
+            line.theirs.close()
 
     def go(self) -> None:
         """Open the gate; a child killed while it waited there is found dead as any other."""

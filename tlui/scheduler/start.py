@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,13 +34,21 @@ _children: list[subprocess.Popen[bytes]] = []
 """Supervisors this process started, kept to be reaped."""
 
 
-def start(home: Home, trainer: Sequence[str] = (), nvml: Any = None) -> list[str]:
+Offer = Callable[[RunDirectory, Orders], bool]
+"""Called with a run that this process has claimed and how it is to be run; True takes it."""
+
+
+def start(
+    home: Home, trainer: Sequence[str] = (), nvml: Any = None, offer: Offer | None = None
+) -> list[str]:
     """Start every queued run that fits now, in the queue's order; hand over a cluster's.
 
     Args:
         home: The store.
         trainer: The trainer's command in place of tlui's own; for tests of the scheduler.
         nvml: A module with pynvml's functions; pynvml itself by default.
+        offer: Asked of each run before a supervisor is started for it, by a supervisor whose
+            trainer can go on to another one.
 
     Returns:
         Ids of the runs this call started.
@@ -94,7 +102,9 @@ def start(home: Home, trainer: Sequence[str] = (), nvml: Any = None) -> list[str
         )
         if not claims.take(run.id, orders.devices, orders.per_device):
             continue  # somebody else is starting it, or took the device meanwhile
-        if spawn(home, run, replace(orders, giver=identify())):
+        if (offer is not None and offer(run, orders)) or spawn(
+            home, run, replace(orders, giver=identify())
+        ):
             started.append(run.id)
         else:
             claims.release(run.id)

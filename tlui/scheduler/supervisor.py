@@ -17,10 +17,12 @@ import os
 import select
 import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tlui.errors import TluiError
 from tlui.runs.directory import Home, RunDirectory
@@ -29,7 +31,11 @@ from tlui.runs.status import Status, read_status, write_status
 from tlui.scheduler import order
 from tlui.scheduler.claims import CPU, Claims
 from tlui.scheduler.ending import oom_kills, settle
-from tlui.scheduler.launch import Gated, environment
+from tlui.scheduler.launch import environment
+from tlui.scheduler.worker import Worker, alike, kill_group
+
+if TYPE_CHECKING:
+    from tlui.scheduler.start import Offer
 
 TICK_SECONDS = 2.0
 ADOPTED_TICK_SECONDS = 0.25
@@ -102,10 +108,68 @@ def main(arguments: Sequence[str]) -> int:
             claims.release(run.id)
             _answer(orders.ready, False)
             return 0
-        final = _train(home, run, status, orders, claims, signals)
+        _own(home, run, status, orders, claims, signals)
+        return 0
     claims.release(run.id)
-    _after(home, run, final, orders, go_on=bool(orders.devices) and not signals.shutting_down)
+    if _goes_on(orders, signals):
+        _start_next(home, orders)
+    _tell(home, run, final)
     return 0
+
+
+def _goes_on(orders: Orders, signals: Signals) -> bool:
+    """Whether this supervisor starts what follows."""
+    return bool(orders.devices) and not signals.shutting_down
+
+
+def _own(
+    home: Home,
+    run: RunDirectory,
+    status: Status,
+    orders: Orders,
+    claims: Claims,
+    signals: Signals,
+) -> None:
+    """Train a claimed run, and those of its kind that follow while its trainer is willing."""
+    worker = Worker()
+    telling: threading.Thread | None = None
+    while True:
+        final = _train(home, run, status, orders, claims, signals, worker)
+        claims.release(run.id)
+        following = _following(home, run, orders, worker) if _goes_on(orders, signals) else None
+        if telling is not None:
+            telling.join()
+        if following is None:
+            worker.dismiss()
+            _tell(home, run, final)
+            return
+        # Beside the training: a command of the user's may take its time.
+        telling = threading.Thread(target=_tell, args=(home, run, final), daemon=True)
+        telling.start()
+        run, status = following
+        orders = replace(orders, ready=-1)  # whoever started us has its answer
+
+
+def _following(
+    home: Home, run: RunDirectory, orders: Orders, worker: Worker
+) -> tuple[RunDirectory, Status] | None:
+    """Start what fits next; the run that this supervisor has claimed for its waiting trainer."""
+    taken: list[tuple[RunDirectory, Status]] = []
+
+    def offer(other: RunDirectory, wanted: Orders) -> bool:
+        if taken or not worker.waits:
+            return False
+        status = read_status(other.status)
+        same_place = (wanted.devices, wanted.label) == (orders.devices, orders.label)
+        queued = status is not None and status.state == "queued" and not status.attempt
+        if status is not None and queued and same_place and alike(run, other):
+            taken.append((other, status))
+            return True
+        worker.dismiss()  # makes room before another is started
+        return False
+
+    _start_next(home, orders, offer)
+    return taken[0] if taken else None
 
 
 def asked(run: RunDirectory) -> str:
@@ -125,9 +189,11 @@ class Signals:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
 
-    def wait(self, seconds: float) -> list[signal.Signals]:
-        """Those to pass on; returns early when any signal comes, a child's end included."""
-        if not select.select([self._read], [], [], seconds)[0]:
+    def wait(self, seconds: float, also: int = -1) -> list[signal.Signals]:
+        """Those to pass on; returns early when any signal comes, a child's end included, or
+        when there is something to read from `also`."""
+        handles = [self._read] + ([also] if also >= 0 else [])
+        if self._read not in select.select(handles, [], [], seconds)[0]:
             return []
         came = [signal.Signals(number) for number in os.read(self._read, 4096)]
         if signal.SIGTERM in came or signal.SIGUSR1 in came:
@@ -142,8 +208,9 @@ def _train(
     orders: Orders,
     claims: Claims,
     signals: Signals,
+    worker: Worker,
 ) -> Status:
-    """Start the trainer of a claimed run and stay until it ends."""
+    """Have a claimed run trained and stay until that ends."""
     me = identify()
     starting = Status(
         "starting",
@@ -161,31 +228,36 @@ def _train(
         write_status(run.status, starting)
         _answer(orders.ready, True)
         env = environment(orders.devices, orders.label, os.environ)
-        child = Gated(_command(run, orders, status), env, run.log)
-        trainer = identify(child.pid)
-        claims.name_trainer(run.id, trainer)
-        write_status(run.status, replace(starting, owner=trainer))
+        command = _command(run, orders, status)
+        while True:
+            worker.prepare(command, env, run.log, orders.devices)
+            claims.name_trainer(run.id, worker.identity)
+            write_status(run.status, replace(starting, owner=worker.identity))
+            if worker.go(run):
+                break
+            worker.bury()  # died while it waited: this run gets a process of its own
     except OSError as error:
+        worker.dismiss()
         order.remove(home, run.id)
         return _not_started(run, starting, error)
-    child.go()
     order.remove(home, run.id)
-    exit_code = _watch(home, run, child.pid, orders, signals)
+    exit_code = _watch(home, run, worker, orders, signals)
     return settle(run, exit_code, out_of_memory=oom_kills() > before, asked=asked(run))
 
 
-def _watch(home: Home, run: RunDirectory, pid: int, orders: Orders, signals: Signals) -> int:
-    """Wait for the trainer; its exit code, or a signal's number negated."""
+def _watch(home: Home, run: RunDirectory, worker: Worker, orders: Orders, signals: Signals) -> int:
+    """Wait until a run's training is over; the exit code, or a signal's number negated."""
     looked = time.monotonic()
     while True:
-        for number in signals.wait(TICK_SECONDS):
-            os.kill(pid, number)
-        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
-            _kill_group(pid)  # what it left behind; the zombie keeps its number from being reused
-            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        for number in signals.wait(TICK_SECONDS, worker.handle):
+            os.kill(worker.pid, number)
+        if (code := worker.ended()) is not None:
+            return code
+        if worker.listen():
+            return 0
         _keep_fresh(run)
         if asked(run) == "kill":
-            _kill_group(pid)
+            worker.kill()
         if orders.devices and time.monotonic() - looked > LOOK_AROUND_SECONDS:
             looked = time.monotonic()
             if any(claim.orphaned or claim.stale for claim in Claims(home).runs()):
@@ -198,7 +270,7 @@ def _watch_adopted(run: RunDirectory, trainer: Identity, signals: Signals) -> No
         for number in signals.wait(ADOPTED_TICK_SECONDS):
             os.kill(trainer.pid, number)
         if asked(run) == "kill":
-            _kill_group(trainer.pid)
+            kill_group(trainer.pid)
 
 
 def _keep_fresh(run: RunDirectory) -> None:
@@ -211,20 +283,18 @@ def _keep_fresh(run: RunDirectory) -> None:
             pass
 
 
-def _after(home: Home, run: RunDirectory, final: Status, orders: Orders, go_on: bool) -> None:
-    """What follows a run: the next ones, and word to whoever wants it."""
+def _tell(home: Home, run: RunDirectory, final: Status) -> None:
+    """Word to whoever wants it."""
     from tlui.scheduler.notify import notify
 
-    if go_on:
-        _start_next(home, orders)
     notify(home, run, final)
 
 
-def _start_next(home: Home, orders: Orders) -> None:
+def _start_next(home: Home, orders: Orders, offer: Offer | None = None) -> None:
     from tlui.scheduler.start import start
 
     try:
-        start(home, trainer=orders.trainer)
+        start(home, trainer=orders.trainer, offer=offer)
     except (TluiError, OSError) as error:
         print(f"tlui: the queue does not go on: {error}", file=sys.stderr, flush=True)
 
@@ -247,13 +317,6 @@ def _not_started(run: RunDirectory, starting: Status, error: OSError) -> Status:
 def _command(run: RunDirectory, orders: Orders, before: Status) -> list[str]:
     base = orders.trainer or (sys.executable, "-P", "-m", "tlui.trainer")
     return [*base, str(run.path), *(["--resume"] if before.attempt else [])]
-
-
-def _kill_group(pid: int) -> None:
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def _answer(handle: int, mine: bool) -> None:

@@ -1,0 +1,170 @@
+"""One trainer process for several runs of a kind: every promise of the queue holds all the same."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from scheduler.bench import Bench, kill, wait_for
+
+from tlui.runs.directory import RunDirectory
+from tlui.runs.process import start_time
+from tlui.runs.status import read_status
+from tlui.scheduler import control
+from tlui.scheduler.claims import Claims
+from tlui.scheduler.worker import alike
+
+CONFIG = {"backbone.name": "MobileNetV2", "dataset.path": "/data", "train.devices": 1}
+
+
+def pid(run: RunDirectory) -> int:
+    status = read_status(run.status)
+    assert status is not None and status.owner is not None
+    return status.owner.pid
+
+
+class TestOneProcess:
+    def test_trains_what_is_alike_one_after_another(self, bench: Bench) -> None:
+        runs = [
+            bench.add(f"finish-again-{i}", config={**CONFIG, "phase.0.lr.initial": i})
+            for i in range(4)
+        ]
+        assert bench.start() == [runs[0].id]
+        bench.ended(*runs)
+        bench.quiet()
+        assert bench.starts() == [run.id for run in runs]
+        assert len({pid(run) for run in runs}) == 1
+        for run in runs:
+            status = read_status(run.status)
+            assert status is not None and (status.state, status.attempt) == ("finished", 1)
+        wait_for(lambda: start_time(pid(runs[0])) is None, "the end of the trainer")
+
+    def test_another_kind_gets_another_process_in_its_turn(self, bench: Bench) -> None:
+        first = bench.add("finish-again-1", config=CONFIG)
+        other = bench.add("finish-again-2", config={**CONFIG, "backbone.name": "VGG16"})
+        third = bench.add("finish-again-3", config=CONFIG)
+        bench.start()
+        bench.ended(first, other, third)
+        bench.quiet()
+        assert bench.starts() == [first.id, other.id, third.id]
+        assert len({pid(run) for run in (first, other, third)}) == 3
+
+    def test_the_order_is_that_of_the_queue(self, bench: Bench) -> None:
+        first = bench.add("wait-again", config=CONFIG)
+        second, third, held = (bench.add(f"finish-again-{i}", config=CONFIG) for i in range(3))
+        control.hold(bench.home, held)
+        bench.start()
+        control.move(bench.home, third, "top")
+        bench.go()
+        bench.ended(first, second, third)
+        bench.quiet()
+        assert bench.starts() == [first.id, third.id, second.id]
+        assert bench.state(held) == "queued"
+
+    def test_what_fails_ends_the_process(self, bench: Bench) -> None:
+        first, bad, third = (
+            bench.add(name, config=CONFIG) for name in ("finish-again", "fail", "finish-again-2")
+        )
+        bench.start()
+        bench.ended(first, bad, third)
+        bench.quiet()
+        assert [bench.state(run) for run in (first, bad, third)] == [
+            "finished",
+            "failed",
+            "finished",
+        ]
+        assert "told to fail" in bad.observe().reason
+        assert pid(first) == pid(bad) != pid(third)
+
+
+class TestKilled:
+    def test_the_process_takes_only_the_run_it_trains(self, bench: Bench) -> None:
+        first, second, third = (
+            bench.add(name, config=CONFIG) for name in ("finish-again", "wait-again", "finish-3")
+        )
+        bench.start()
+        bench.running(second)
+        kill(bench.holders(second)[1])
+        bench.ended(second, third)
+        bench.quiet()
+        assert [bench.state(run) for run in (first, second, third)] == [
+            "finished",
+            "interrupted",
+            "finished",
+        ]
+        assert "SIGKILL" in second.observe().reason
+        assert bench.starts() == [first.id, second.id, third.id]
+
+    def test_the_supervisor_leaves_its_trainer_to_the_next(self, bench: Bench) -> None:
+        first, second, third = (
+            bench.add(name, config=CONFIG) for name in ("finish-again", "wait-again", "finish-3")
+        )
+        bench.start()
+        bench.running(second)
+        supervisor, trainer = bench.holders(second)
+        kill(supervisor)
+        bench.start()
+        wait_for(lambda: bench.holders(second)[0] != supervisor, "a new supervisor")
+        bench.go()
+        bench.ended(second, third)
+        bench.quiet()
+        assert [bench.state(run) for run in (first, second, third)] == ["finished"] * 3
+        assert bench.starts() == [first.id, second.id, third.id]
+        wait_for(lambda: start_time(trainer) is None, "the end of the trainer")
+
+    def test_on_request(self, bench: Bench) -> None:
+        first, second = (bench.add(n, config=CONFIG) for n in ("finish-again", "deaf-again"))
+        bench.start()
+        bench.running(second)
+        control.stop(bench.home, second, "kill")
+        bench.ended(second)
+        bench.quiet()
+        assert bench.state(first) == "finished"
+        assert second.observe().reason == "killed on request"
+
+
+class TestRequests:
+    def test_reach_the_run_under_way(self, bench: Bench) -> None:
+        first, second = (bench.add(n, config=CONFIG) for n in ("finish-again", "wait-again"))
+        bench.start()
+        bench.running(second)
+        control.stop(bench.home, second, "interrupt")
+        bench.until(second, "interrupted")
+        assert bench.state(first) == "finished"
+
+    def test_for_a_run_that_is_over_reach_nobody(self, bench: Bench) -> None:
+        first, second = (bench.add(n, config=CONFIG) for n in ("finish-again", "wait-again"))
+        bench.start()
+        bench.running(second)
+        assert pid(first) == pid(second)
+        assert control._trainer_of(bench.home, first) is None
+        claim = Claims(bench.home).of_run(second.id)
+        assert claim is not None and control._trainer_of(bench.home, second) == claim.trainer
+        bench.go()
+        bench.ended(second)
+
+    def test_a_shutdown_starts_nothing_else(self, bench: Bench) -> None:
+        first, second = (bench.add(n, config=CONFIG) for n in ("wait-again", "finish-again"))
+        bench.start()
+        bench.running(first)
+        os.kill(bench.holders(first)[0], signal.SIGTERM)
+        bench.until(first, "interrupted")
+        bench.quiet()
+        assert bench.state(second) == "queued"
+
+
+class TestAlike:
+    def test_by_data_backbone_and_precision(self, bench: Bench) -> None:
+        one = bench.add("a", config={**CONFIG, "head.dropout": 0.1, "train.seed": 1})
+        assert alike(one, bench.add("b", config={**CONFIG, "head.dropout": 0.5, "train.seed": 2}))
+        for key, value in (
+            ("dataset.path", "/other"),
+            ("backbone.name", "VGG16"),
+            ("train.mixed_precision", True),
+            ("train.devices", 2),
+        ):
+            assert not alike(one, bench.add("c", config={**CONFIG, key: value}))
+
+    def test_not_over_several_devices(self, bench: Bench) -> None:
+        several = {**CONFIG, "train.devices": 2}
+        assert not alike(bench.add("a", config=several), bench.add("b", config=several))

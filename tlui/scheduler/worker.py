@@ -1,0 +1,138 @@
+"""A supervisor's trainer: one process, which may train several runs of a kind one after another.
+
+A run of a sweep shares most of its work with its neighbours: TensorFlow's start, decoded images,
+features, traced graphs. So a trainer that finished a run says so on a socket and waits; its
+supervisor hands it the next run of the queue if that is alike, or hangs up. Each run is claimed,
+recorded and settled as if it had a process of its own: its status names the trainer before the
+trainer hears of it, a trainer that dies takes only the run it is training with it, and a
+supervisor that dies hangs up. Only on the CPU: a GPU's memory is freed by the end of a process.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tlui.runs.directory import RunDirectory
+from tlui.runs.process import Identity, identify
+from tlui.scheduler.claims import CPU
+from tlui.scheduler.launch import Gated, Line
+
+LEAVING_SECONDS = 10.0
+SAME = ("dataset.", "backbone.", "train.devices", "train.mixed_precision")
+"""Settings in which runs of one trainer agree."""
+
+
+class Worker:
+    """The trainer of a supervisor; at first there is none."""
+
+    def __init__(self) -> None:
+        self._child: Gated | None = None
+        self._line: Line | None = None
+        self._trainer: Identity | None = None
+        self.waits = False
+        """Whether it is done with its run and could take another."""
+
+    @property
+    def pid(self) -> int:
+        assert self._trainer is not None
+        return self._trainer.pid
+
+    @property
+    def identity(self) -> Identity:
+        assert self._trainer is not None
+        return self._trainer
+
+    @property
+    def handle(self) -> int:
+        """What to wait on for its word; -1 where it has no line."""
+        return self._line.ours.fileno() if self._line is not None else -1
+
+    def prepare(
+        self, argv: Sequence[str], env: Mapping[str, str], log: Path, devices: Sequence[str]
+    ) -> None:
+        """Fork one that waits at its gate, unless there is one that waits for a run.
+
+        Raises:
+            OSError: No log, no process.
+        """
+        if self.waits:
+            return
+        self._line = Line() if tuple(devices) == (CPU,) else None
+        self._child = Gated(argv, env, log, self._line)
+        self._trainer = identify(self._child.pid)
+
+    def go(self, run: RunDirectory) -> bool:
+        """Let it train a run whose status and claim name it by now; False where it is gone."""
+        if self.waits:
+            self.waits = False
+            return self._line is not None and self._line.send(run.path)
+        if self._child is not None:
+            self._child.go()
+        return True
+
+    def listen(self) -> bool:
+        """Whether it has said that it is done, and waits."""
+        if self._line is not None and select.select([self._line.ours], [], [], 0)[0]:
+            self.waits = self._line.is_done()
+            if not self.waits:
+                self._hang_up()
+        return self.waits
+
+    def ended(self) -> int | None:
+        """Its exit code (a signal's number negated) once it is dead and buried with its group."""
+        if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return None
+        self.kill()  # what it left behind; the zombie keeps its number from being reused
+        self._hang_up()
+        self.waits = False
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def kill(self) -> None:
+        """SIGKILL for all of its group."""
+        kill_group(self.pid)
+
+    def dismiss(self) -> None:
+        """Send one that waits home, and see it off."""
+        if self.waits:
+            self.bury()
+
+    def bury(self) -> None:
+        """See one off that trains nothing, whatever it takes."""
+        self._hang_up()
+        handle = os.pidfd_open(self.pid)
+        select.select([handle], [], [], LEAVING_SECONDS)
+        os.close(handle)
+        self.kill()
+        while self.ended() is None:
+            time.sleep(0.01)  # killed: a moment at most
+
+    def _hang_up(self) -> None:
+        if self._line is not None:
+            self._line.ours.close()
+            self._line = None
+
+
+def kill_group(pid: int) -> None:
+    """SIGKILL for a process group, if it is there still."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def alike(run: RunDirectory, other: RunDirectory) -> bool:
+    """Whether one process may train both: same data, same backbone, one device."""
+    ours, theirs = (_kind(x.read_meta().get("config")) for x in (run, other))
+    return ours is not None and ours == theirs and ours.get("train.devices", 1) == 1
+
+
+def _kind(config: Any) -> dict[str, Any] | None:
+    if not isinstance(config, dict):
+        return None
+    return {key: value for key, value in config.items() if key.startswith(SAME)}
