@@ -26,10 +26,10 @@ freeze = "none"
 epochs = 1
 lr = { policy = "constant", initial = 1e-3 }
 """
-UNUSABLE = """
-html_saved_as.jpg jpeg_magic_only.jpg random_bytes.jpg text_saved_as.png truncated_half.jpg
-truncated_header.jpg zero_byte.jpg
-""".split()
+UNUSABLE = (
+    *("html_saved_as.jpg", "jpeg_magic_only.jpg", "random_bytes.jpg", "text_saved_as.png"),
+    *("truncated_half.jpg", "truncated_header.jpg", "zero_byte.jpg"),
+)
 """Of the folder of damaged files: what no decoder can make a photo of."""
 
 

@@ -21,7 +21,7 @@ from tlui.runs.files import write_json
 from tlui.runs.status import Status, write_status
 from tlui.trainer.checkpoint import Checkpoints
 
-EVIL = "evil\x1b]0;owned\x07\x1b[2J[red]x[/red]\u202e\x9b31m"
+EVIL = "evil\x1b]0;owned\x07\x1b[2J[red]x[bold]\u202e\x9b31m"
 
 
 class Bomb:

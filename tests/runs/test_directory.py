@@ -76,11 +76,9 @@ class TestWhichHome:
         monkeypatch.setenv("TLUI_CONFIG", str(path))
         return path
 
-    def test_the_order(
-        self, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_the_order(self, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert Home.at(create=False).path == tmp_path / "data" / "tlui"
-        config.write_text('[cache]\nlimit_gb = 1\n')
+        config.write_text("[cache]\nlimit_gb = 1\n")
         assert Home.at(create=False).path == tmp_path / "data" / "tlui"
         config.write_text(f"home = '{tmp_path}/configured'\n")
         assert Home.at(create=False).path == tmp_path / "configured"
@@ -97,7 +95,9 @@ class TestWhichHome:
         config.write_text('home = "~/mine"\n')
         assert Home.at(create=False).path == config.parent / "mine"
 
-    @pytest.mark.parametrize("text", ["home = 3", 'home = ""', "home = [", 'home = "~nobody-such/x"'])
+    @pytest.mark.parametrize(
+        "text", ["home = 3", 'home = ""', "home = [", 'home = "~nobody-such/x"']
+    )
     def test_a_bad_one_is_named_rather_than_another_store_shown(
         self, config: Path, text: str
     ) -> None:

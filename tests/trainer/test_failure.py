@@ -30,6 +30,16 @@ class UnknownError(Exception):
             "mixed_precision",
         ),
         (OSError(errno.ENOSPC, "No space left"), "failed", 1, "the disk is full", "resume"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "failed", 1, "the disk is full", "resume"),
+        (
+            UnknownError(
+                "Can't write data (errno = 28, error message = 'No space left on device')"
+            ),
+            "failed",
+            1,
+            "the disk is full: Can't write data (errno = 28, error message = 'No space')",
+            "resume",
+        ),
         (
             UnknownError("tlui.errors.DataError: x.jpg cannot be decoded\nTraceback: …"),
             "failed",

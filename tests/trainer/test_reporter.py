@@ -74,3 +74,28 @@ def test_a_status_that_cannot_be_written_is_an_alert_not_the_end(run):
     alerts = [r for r in records(run) if r["type"] == "alert"]
     assert [a["kind"] for a in alerts] == ["disk"]
     assert read_status(run.status).state == "finished"
+
+
+def test_a_full_disk_is_shown_in_the_status_and_ends_nothing(tmp_path, monkeypatch):
+    import time
+
+    from faults.real import fill, small_disk
+    from scheduler.bench import wait_for
+
+    from tlui.runs.directory import Home
+
+    monkeypatch.setattr("tlui.trainer.reporter.HEARTBEAT_SECONDS", 0.02)
+    with small_disk(tmp_path / "disk", 1) as disk:
+        run = digits_run(Home.at(disk / "home"))
+        reporter = Reporter(run)
+        filler = fill(disk)
+        wait_for(lambda: "No space left" in run.observe().reason, "a word of it")
+        before = run.status.stat().st_mtime
+        wait_for(lambda: run.status.stat().st_mtime > before, "a sign of life")
+        assert run.observe(now=time.time()).state == "running"
+        filler.unlink()
+        wait_for(lambda: run.observe().reason == "", "the all-clear")
+        fill(disk)
+        reporter.end("failed", 1, "the disk is full", "Free some space")
+        status = read_status(run.status)
+        assert (status.state, status.reason) == ("failed", "the disk is full")

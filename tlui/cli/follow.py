@@ -209,7 +209,8 @@ class Session:
             one.tail.poll()
             if one.state != before:
                 self.view.changed(one)
-            if one.seen.status.state in ENDED and not self._goes_on(one):
+            over = one.seen.status.state in ENDED or self._never_settled(one)
+            if over and not self._goes_on(one):
                 one.tail.poll(portions=64)
                 one.over = True
                 self.view.ended(one)
@@ -227,6 +228,17 @@ class Session:
             self.trouble = str(error)
         else:
             self.trouble = ""
+
+    def _never_settled(self, one: Watched) -> bool:
+        """Whether it is dead, nobody holds it and nobody could write so: a full disk."""
+        from tlui.scheduler.claims import Claims
+
+        if one.state != "interrupted" or not one.run.exists():
+            return False
+        if Claims(self.home).of_run(one.run.id) is not None:
+            return False
+        one.seen = one.run.observe()  # whoever held it may have settled it just now
+        return one.state == "interrupted"
 
     def _goes_on(self, one: Watched) -> bool:
         """Whether an interrupted run is about to be continued by its cluster's scheduler."""

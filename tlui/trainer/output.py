@@ -35,4 +35,3 @@ def make_lossy() -> None:
         if stream is None or isinstance(stream, Lossy):
             continue
         setattr(sys, name, cast(TextIO, Lossy(stream)))
-

@@ -1,0 +1,36 @@
+"""Printing to a disk that is full."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tlui.trainer.output import Lossy
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+FULL = """
+import sys
+from tlui.trainer.output import make_lossy
+make_lossy()
+make_lossy()
+for _ in range(3):
+    print("a line of the log", file=sys.stderr, flush=True)
+    print("a line of the log")
+sys.stdout.flush()
+sys.exit(7 if sys.stderr.fileno() == 2 else 1)
+"""
+
+
+def test_what_cannot_be_written_is_dropped():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-u", "-c", FULL], stdout=full, stderr=full, cwd=ROOT, check=False
+        )
+    assert done.returncode == 7
+
+
+def test_what_can_be_written_is(tmp_path):
+    with open(tmp_path / "log", "w", encoding="utf-8") as file:
+        print("a line", file=Lossy(file), flush=True)
+        assert (tmp_path / "log").read_text() == "a line\n"
