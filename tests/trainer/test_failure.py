@@ -33,7 +33,7 @@ class UnknownError(Exception):
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "failed", 1, "the disk is full", "resume"),
         (
             UnknownError(
-                "Can't write data (errno = 28, error message = 'No space left on device')"
+                "Can't write data (errno = 28, error message = 'No space')"
             ),
             "failed",
             1,
