@@ -92,6 +92,36 @@ class TestSameNumbers:
         assert_same_run(whole, cut)
 
 
+class TestFolded:
+    @pytest.mark.parametrize("augment", [{}, {"flip": "horizontal"}], ids=["cached", "augmented"])
+    def test_close_to_the_exact_numbers(self, home, photos, augment):
+        exact, folded = (
+            make_run(
+                home, frozen(train={"batch_size": 5, "features": how}, augment=augment)(photos)
+            )
+            for how in ("exact", "folded")
+        )
+        for run in (exact, folded):
+            assert train(run).state == "finished"
+        a, b = last_weights(exact), last_weights(folded)
+        assert a.keys() == b.keys()
+        assert any(a[k].tobytes() != b[k].tobytes() for k in a)  # another path was taken
+        learnt = [k for k in a if k.startswith("head/") and not k.endswith("state")]
+        assert max(np.abs(a[k] - b[k]).max() for k in learnt) < 5e-3
+        for split in ("train", "val", "test"):
+            found = []
+            for run in (exact, folded):
+                with np.load(run.predictions / f"{split}.npz") as file:
+                    found.append(file["probabilities"])
+            assert np.abs(found[0] - found[1]).max() < 5e-3
+
+    def test_does_not_share_features_with_exact(self, home, photos, tmp_path):
+        for how, count in (("exact", 3), ("folded", 6)):
+            given = {"batch_size": 5, "features": how}
+            assert train(make_run(home, frozen(train=given)(photos))).state == "finished"
+            assert len(entries(tmp_path)) == count
+
+
 class TestWhenItIsUsed:
     def test_not_with_augmentation(self, photos):
         assert is_cacheable(frozen()(photos))

@@ -170,6 +170,9 @@ class Train(Table):
     """GPUs trained on at once, the batch shared out (MirroredStrategy)."""
     steps_per_execution: PositiveInt = 1
     """Steps run in one call of the graph; a stop waits for them."""
+    features: Literal["exact", "folded"] = "exact"
+    """How a frozen backbone computes: `folded` is faster, its numbers differ in the last digits
+    (up to 5e-5)."""
 
     @model_validator(mode="after")
     def _shared_out(self) -> Train:

@@ -35,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     relay = Relay()
     code = train(RunDirectory(given.run.absolute()), more=relay.open)
     while (run := relay.next(code)) is not None:
+        sys.argv[1:] = [str(run.path)]  # env.json says how to call it
         code = train(run, more=True)
     return code
 

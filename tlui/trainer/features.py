@@ -31,6 +31,7 @@ from tlui.runs.files import to_json
 from tlui.trainer import augment as change
 from tlui.trainer.environment import versions
 from tlui.trainer.feed import ImageFeed, Rate
+from tlui.trainer.model.fold import folded
 from tlui.trainer.model.prefix import Prefix
 from tlui.trainer.pipeline import steps_in
 from tlui.trainer.step import Learner, Table, predictor, to_array
@@ -172,7 +173,11 @@ def cached_feed(
         told: From a split's name to the callback that hears of its progress. Splits that are
             only evaluated have their features computed when they are.
     """
-    forward = predictor(lambda x, training: prefix.prefix(x, training=False))
+    if experiment.train.features == "folded":
+        through = folded(prefix)
+        forward = predictor(lambda x, training: through(x))
+    else:
+        forward = predictor(lambda x, training: prefix.prefix(x, training=False))
     weights = _fingerprint(prefix, experiment, device)
 
     def make(split: str) -> Features | None:
@@ -266,6 +271,7 @@ def _fingerprint(prefix: Prefix, experiment: Experiment, device: str) -> str:
         "shape": list(prefix.shape),
         "dtype": prefix.dtype,
         "mixed_precision": experiment.train.mixed_precision,
+        "features": experiment.train.features,
         "image_size": experiment.dataset.image_size,
         "device": device,
         "machine": [platform.node(), platform.machine(), os.cpu_count()],

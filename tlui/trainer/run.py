@@ -15,12 +15,14 @@ from tlui.trainer.evaluate import EvaluationStoppedError
 from tlui.trainer.failure import FINISHED, INTERRUPTED, STOPPED, Outcome
 from tlui.trainer.features import CachedFeed, cached_feed, is_cacheable
 from tlui.trainer.fit import DivergedError, Ending, Fit, Stage
+from tlui.trainer.model.fold import folded
 from tlui.trainer.model.freezing import RegimeReport
 from tlui.trainer.model.prefix import frozen_prefix
 from tlui.trainer.prepare import Run, prepare, throttled
 from tlui.trainer.reporter import Reporter
 from tlui.trainer.result import evaluate_run
 from tlui.trainer.signals import AskedToEndError, Requests
+from tlui.trainer.step import Forward
 from tlui.trainer.tensorboard import TensorBoard
 
 
@@ -108,6 +110,7 @@ def _stage(run: Run, phase: Phase, regime: RegimeReport) -> Stage:
     traced = reuse.traced(
         network,
         (phase.freeze, regime.batchnorm, cacheable, device, repr(run.objective)),
+        experiment.train.features,
         {split: images.key for split, images in run.images.items()},
         (run.feed.batch_size, run.feed.evaluation_batch_size, run.feed.seed),
     )
@@ -121,8 +124,20 @@ def _stage(run: Run, phase: Phase, regime: RegimeReport) -> Stage:
         run.reporter.log(f"features are computed once, up to {run.cached.prefix.cut}")
         run.stage = Stage(run.cached.prefix.logits, variables, run.cached.feed, traced)
     else:
-        run.stage = Stage(network.logits, variables, run.feed, traced)
+        run.stage = Stage(_forward(run, traced), variables, run.feed, traced)
     return run.stage
+
+
+def _forward(run: Run, traced: reuse.Traced) -> Forward:
+    """The whole network; its frozen prefix folded where the preset asks for it."""
+    train = run.experiment.train
+    prefix = frozen_prefix(run.network) if train.features == "folded" else None
+    if prefix is None or train.devices > 1:
+        return run.network.logits
+    traced.forget()  # constants are of this moment's weights
+    through = folded(prefix)
+    run.reporter.log(f"the frozen layers up to {prefix.cut} are folded into constants")
+    return lambda x, training: prefix.logits(through(x), training)
 
 
 def _features(run: Run, device: str) -> CachedFeed | None:
