@@ -11,7 +11,7 @@ from tlui.runs.text import printable
 from tlui.tui.lines import Line, cells, ends, pad, wrap
 from tlui.tui.widgets.run_table import STATE_STYLE
 
-BAR, REST = "█", "░"
+BAR, REST = "━", "─"
 
 
 def state_span(state: str, ascii: bool) -> tuple[str, str]:
@@ -119,7 +119,13 @@ def card(row: Row, width: int, height: int, ascii: bool) -> list[Line]:
         progress = row.progress
         if progress.get("epochs"):
             lines.append([(" ", ""), *bar(row.epoch / max(row.epochs, 1), width - 2)])
-        lines.append([(" " + "  ".join(progress_words(progress, ascii)), "")])
+        line: Line = []
+        for word in progress_words(progress, ascii):
+            if line and cells(line) + len(word) + 2 > width:
+                lines.append(line)
+                line = []
+            line.append(((" " if not line else "  ") + word, ""))
+        lines.append(line)
     lines.append([])
     lines += metric_lines(row.metrics, width, ascii)
     lines.append([])

@@ -22,8 +22,8 @@ from tlui.runs.status import Observed
 from tlui.tui.chart.data import Timeline
 from tlui.tui.messages import RunChanged
 
-POLL_SECONDS = 0.5
-"""Two looks a second: below the four frames a second the screen may spend."""
+POLL_SECONDS = 1.0
+"""One look a second: what a chart costs on a slow line is paid this often, not more."""
 PORTION = 512 * 1024
 LOG_BYTES, LOG_LINES = 32 * 1024, 200
 

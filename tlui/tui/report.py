@@ -354,7 +354,7 @@ def tilde(path: Path) -> str:
 
 
 def learning_bar(learn: int, total: int, width: int) -> Line:
-    """Frozen parameters as a full bar, learning ones as its light end (at least one cell)."""
+    """Frozen parameters as a thin bar, learning ones as its bright end (at least one cell)."""
     share = learn / total if total else 0.0
     lit = min(max(round(share * width), 1 if learn else 0), width)
-    return [("█" * (width - lit), "rest"), ("█" * lit, "bar")]
+    return [("─" * (width - lit), "rest"), ("━" * lit, "bar")]

@@ -70,8 +70,8 @@ def test_a_straight_line_in_ascii() -> None:
 accuracy       val 1.000
 1 +                __--'
   |          __--''
-  |     __--'
-0 +_--''
+  |    __--''
+0 +--''
   ++---------+---------+
    0         2     epoch
 """

@@ -61,6 +61,28 @@ def scale_for(low: float, high: float, log: bool = False, pad: float = 0.04) -> 
     return Scale(low - room, high + room)
 
 
+def calm(scale: Scale, low: bool = True) -> Scale:
+    """A scale widened to round ends, so that a curve that grows does not redraw itself whole.
+
+    The ends move outwards to multiples of a round number about a 24th of the extent; with `low`
+    off only the upper end moves.
+    """
+    first, last = scale.low, scale.high
+    if scale.log:
+        first, last = math.log10(first), math.log10(last)
+    extent = last - first
+    if not (extent > 0 and math.isfinite(extent)):
+        return scale
+    power = 10.0 ** math.floor(math.log10(extent / 24))
+    step = power * next(f for f in (1, 2, 5, 10) if power * f >= extent / 24 * (1 - 1e-9))
+    last = math.ceil(last / step - 1e-6) * step
+    if low:
+        first = math.floor(first / step + 1e-6) * step
+    if scale.log:
+        return Scale(10**first if low else scale.low, 10**last, True)
+    return Scale(first, last)
+
+
 def linear_ticks(low: float, high: float, most: int, whole: bool = False) -> list[float]:
     """At most `most` (≥ 2) multiples of 1, 2, 2.5 or 5 times a power of ten within the range.
 

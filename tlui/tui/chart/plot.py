@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tlui.tui.chart.axes import Scale, linear_ticks, log_ticks, scale_for, tick_text
+from tlui.tui.chart.axes import Scale, calm, linear_ticks, log_ticks, scale_for, tick_text
 from tlui.tui.chart.data import X_AXES, Pyramid, Series, XAxis
 from tlui.tui.chart.glyphs import GLYPHS
 from tlui.tui.chart.raster import CELLS, EMPTY, RULE, Canvas, Kind, trace
@@ -91,7 +91,8 @@ class Plot:
         """Closer (`1`) or wider (`-1`) about the cursor, else about the newest points."""
         low, high = self._extent()
         if self.cursor is not None and high > low:
-            self.centre = Scale(low, high, self.log_x).fraction(np.array([self.cursor]))[0]
+            whole = calm(self._whole(low, high), low=False)
+            self.centre = float(whole.fraction(np.array([self.cursor]))[0])
         near = ZOOMS.index(self.zoom) + by
         self.zoom = ZOOMS[min(max(near, 0), len(ZOOMS) - 1)]
 
@@ -150,7 +151,7 @@ class Plot:
         if self.cursor is None or self.zoom == 1:
             return
         low, high = self._extent()
-        at = float(self._whole(low, high).fraction(np.array([self.cursor]))[0])
+        at = float(calm(self._whole(low, high), low=False).fraction(np.array([self.cursor]))[0])
         half = 0.5 / self.zoom
         middle = min(max(self.centre, half), 1 - half)
         if at < middle - half:
@@ -181,7 +182,7 @@ class Plot:
 
     def window(self) -> Scale:
         """The part of x that is shown."""
-        whole = self._whole(*self._extent())
+        whole = calm(self._whole(*self._extent()), low=False)
         if self.zoom == 1:
             return whole
         half = 0.5 / self.zoom
@@ -254,7 +255,7 @@ class Plot:
                 if len(lows) and not np.isnan(lows).all():
                     low = min(low, float(np.nanmin(lows)))
                     high = max(high, float(np.nanmax(piece.high)))
-        scale = scale_for(low, high, self.log_y)
+        scale = calm(scale_for(low, high, self.log_y))
         if self.floor is not None and not self.log_y and scale.low < self.floor <= low:
             scale = replace(scale, low=self.floor)
         return scale

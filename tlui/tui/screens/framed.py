@@ -96,6 +96,8 @@ class Framed(Screen[Any]):
 
     def on_screen_resume(self) -> None:
         self.update_frame()
+        for sheet in self.query(Sheet):
+            sheet.redraw()
 
     def update_frame(self) -> None:
         """Header and footer as things stand."""

@@ -18,7 +18,8 @@ from tlui.tui.theme import Theme
 
 ASCII = str.maketrans(
     {
-        "…": "~", "–": "-", "—": "-", "·": "|", "×": "x", "▌": ">", "│": "|", "─": "-", "█": "#",
+        "…": "~", "–": "-", "—": "-", "·": "|", "×": "x", "▌": ">", "│": "|", "─": "-",
+        "━": "#", "█": "#",
         "░": ".", "▒": "=", "→": ">", "←": "<", "↑": "^", "↓": "v", "✓": "+", "✗": "x", "↵": "<",
         "●": "*", "○": ".", "■": "#", "▸": ">", "▾": "v", "≥": ">", "≤": "<", "«": "<", "»": ">",
     }
@@ -51,6 +52,8 @@ class Sheet(Widget):
         width, height = self.size
         if not self.is_mounted or width <= 0 or height <= 0:
             return
+        if self.app.screen is not self.screen and not self.app.screen.is_modal:
+            return  # a change under another screen would paint all of it; resuming redraws
         lines = [fill(line, width) for line in self.build(width, height)[:height]]
         lines += [[(" " * width, "")]] * (height - len(lines))
         if self.look.ascii:
