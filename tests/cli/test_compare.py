@@ -81,3 +81,30 @@ def test_bad_usage(three: list[str], capsys: Capture) -> None:
     assert tlui(["compare", "a", "--filter", "b"]) == 2
     assert tlui(["compare", "a", "-m", "acuracy"]) == 2
     assert tlui(["compare", "--filter", "status:queued"]) == 1
+
+
+def test_the_best_of_each_value(home: Home, capsys: Capture) -> None:
+    for name, experiment, top in (
+        ("step-1", "step", 0.7),
+        ("step-2", "step", 0.8),
+        ("static-1", "static", 0.75),
+        ("static-2", "static", 0.6),
+    ):
+        make_run(home, name=name, experiment=experiment, top=top)
+    args = ["--filter", "status:finished", "--best-of", "experiment"]
+    assert tlui(["compare", *args]) == 0
+    titles = {title.split()[0] for title in table(capsys)[""]}
+    assert titles == {"step-2", "static-1"}
+
+
+def test_the_best_of_an_unknown_field_is_named(home: Home, capsys: Capture) -> None:
+    make_run(home, name="a")
+    assert tlui(["compare", "@last", "--best-of", "experimnt"]) == 2
+    assert "experiment" in capsys.readouterr().err
+
+
+def test_the_best_of_a_setting(home: Home, capsys: Capture) -> None:
+    for name, rate, top in (("a", 1e-4, 0.7), ("b", 1e-4, 0.8), ("c", 1e-6, 0.5)):
+        make_run(home, name=name, top=top, config={"phase.0.lr.initial": rate})
+    assert tlui(["compare", "--filter", "status:finished", "--best-of", "cfg.lr"]) == 0
+    assert {title.split()[0] for title in table(capsys)[""]} == {"b", "c"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,8 @@ SHOWN = (
     *("train_accuracy", "train_seconds", "test_inference_seconds"),
     *("trainable_parameters", "peak_memory_mb", "peak_gpu_memory_mb"),
 )
+COLUMNS = ("name", "preset", "experiment", "state", "dataset", "backbone", "regime", "lr", "device")
+"""Fields of a row beside its metrics and settings."""
 INDIFFERENT = ("trainable_parameters",)
 """Numbers of which neither end is better."""
 
@@ -32,6 +35,14 @@ def compare(
     metrics: Annotated[
         str, typer.Option("--metrics", "-m", help="Metrics by comma in place of the usual ones.")
     ] = "",
+    best_of: Annotated[
+        str,
+        typer.Option(
+            "--best-of",
+            metavar="FIELD",
+            help="Only the best run of each value of a field: experiment, backbone, regime, cfg.…",
+        ),
+    ] = "",
     json: JsonOption = False,
     home: HomeOption = None,
     ascii: AsciiOption = False,
@@ -42,6 +53,7 @@ def compare(
     from tlui.runs.directory import Home
     from tlui.runs.export import record
     from tlui.runs.index import Index
+    from tlui.runs.query import CONFIG
     from tlui.runs.reference import resolve_all
 
     if bool(runs) == bool(filter):
@@ -59,6 +71,8 @@ def compare(
                 )
         rows = index.get(ids)
         names = [index.fields().find(m.strip()) for m in metrics.split(",") if m.strip()]
+        if best_of:
+            rows = champions(rows, index.fields().find(best_of).removeprefix(CONFIG))
     if not rows:
         raise TluiError("no run matches")
     if json:
@@ -76,6 +90,28 @@ def differing(rows: Sequence[Row]) -> list[str]:
     keys = dict.fromkeys(key for row in rows for key in row.config)
     found = [key for key in keys if len({repr(row.config.get(key)) for row in rows}) > 1]
     return sorted(found, key=lambda key: (not key.startswith("phase."), key))
+
+
+def champions(rows: Sequence[Row], field: str) -> list[Row]:
+    """Of the runs with the same value of `field`, the one best by its own monitored metric.
+
+    A run without that metric yet stands only where no other has the value. Order is kept.
+    """
+    from tlui.runs.history import lower_is_better
+
+    def rank(row: Row) -> float:
+        value = row.value(row.monitor)
+        if not isinstance(value, int | float):
+            return -math.inf
+        return -value if lower_is_better(row.monitor) else float(value)
+
+    found: dict[str, Row] = {}
+    for row in rows:
+        own = getattr(row, field) if field in COLUMNS else row.value(field)
+        at = repr(own)
+        if at not in found or rank(row) > rank(found[at]):
+            found[at] = row
+    return [row for row in rows if row in found.values()]
 
 
 def best(name: str, rows: Sequence[Row]) -> set[int]:
