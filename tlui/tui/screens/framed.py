@@ -46,7 +46,7 @@ class Framed(Screen[Any]):
     SCOPES: ClassVar[tuple[str, ...]] = ("app",)
     PANES: ClassVar[tuple[str, ...]] = ()
     """Ids of the panes, in order of their number."""
-    AUTO_FOCUS = None
+    AUTO_FOCUS = ""  # None would be Textual's own choice: the first field, shown or not
     DEFAULT_CSS = """
     Framed { layout: vertical; }
     Framed.tiny > * { display: none; }
@@ -59,6 +59,7 @@ class Framed(Screen[Any]):
         self.footer = FooterBar()
         self.pane = 1
         """Number of the pane in front on a narrow screen."""
+        self._focus_before: Widget | None = None
 
     @property
     def tlui(self) -> TluiApp:
@@ -127,8 +128,13 @@ class Framed(Screen[Any]):
         kind = "narrow" if width < MEDIUM else "medium" if width < WIDE else "wide"
         for name in ("narrow", "medium", "wide"):
             self.set_class(kind == name, name)
+        was_tiny = self.has_class("tiny")
+        if tiny and not was_tiny:
+            self._focus_before = self.focused  # what is hidden loses the focus
         self.set_class(tiny, "tiny")
         self.show_panes()
+        if was_tiny and not tiny and self._focus_before is not None:
+            self.call_after_refresh(self.set_focus, self._focus_before)
 
     def show_panes(self) -> None:
         """Mark the pane in front; the stylesheet shows it alone on narrow screens."""
