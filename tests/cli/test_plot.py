@@ -100,3 +100,14 @@ def test_losses_that_are_not_finite_leave_gaps(home: Home) -> None:
         file.write('{"type":"epoch","t":9e9,"epoch":4,"val_loss":null}\n')
     xs, ys = series(load(run), "val_loss", "epoch")
     assert xs == [1, 2, 3, 4] and math.isnan(ys[3])
+
+
+def test_filter_chooses_the_runs(home: Home, capsys: Capture) -> None:
+    make_run(home, name="head", epochs=3)
+    make_run(home, name="full", epochs=3)
+    assert any("head #" in line for line in plotted(capsys, "--filter", "name:head"))
+    assert not any("full #" in line for line in plotted(capsys, "--filter", "name:head"))
+    assert tlui(["plot", "--filter", "name:nobody"]) == 1
+    assert "no run matches name:nobody" in capsys.readouterr().err
+    assert tlui(["plot"]) == tlui(["plot", "head", "--filter", "name:head"]) == 2
+    assert capsys.readouterr().err.count("name the runs to plot, or give --filter") == 2

@@ -102,3 +102,10 @@ def test_unknown_run_is_code_2(home: Home, capsys: Capture) -> None:
     make_run(home, name="head")
     assert tlui(["show", "haed"]) == 2
     assert "did you mean" in capsys.readouterr().err
+
+
+def test_a_reason_of_several_lines_is_shown_as_lines(home: Home, capsys: Capture) -> None:
+    make_run(home, state="failed", reason="2 images cannot be used:\n  a.jpg: cut\x1b[31m")
+    assert tlui(["show", "@last"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:3] == ["  2 images cannot be used:", "    a.jpg: cut\\x1b[31m"]

@@ -21,12 +21,17 @@ COLORS = (
 """Okabe and Ito's colours, in the order of the runs."""
 SIGNS = "*o+x#@%="
 """What tells curves apart without colour or beyond ASCII."""
+MOST = 64
+"""Runs that a filter may bring into one plot."""
 XS = ("epoch", "step", "time")
 Curve = tuple[list[float], list[float]]
 
 
 def plot(
-    runs: Annotated[list[str], typer.Argument(help="Runs: id prefix, name or @last.")],
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="Runs: id prefix, name or @last.")
+    ] = None,
+    filter: Annotated[str, typer.Option("--filter", "-f", help="As in tlui ls.")] = "",
     metric: Annotated[
         str, typer.Option("--metric", "-m", help="Several by comma; loss and lr also by step.")
     ] = "val_accuracy",
@@ -41,7 +46,7 @@ def plot(
     ascii: AsciiOption = False,
 ) -> None:
     """Plot a metric of runs: val_accuracy, train_loss, lr … or, by step, loss and accuracy."""
-    from tlui.cli.terminal import is_terminal, use_ascii
+    from tlui.cli.terminal import is_terminal, reading, use_ascii
     from tlui.errors import TluiError
     from tlui.recipe.catalogue import unknown
     from tlui.runs.directory import Home
@@ -53,10 +58,25 @@ def plot(
 
     if x not in XS:
         raise TluiError(unknown("x axis", x, XS), 2)
+    if bool(runs) == bool(filter):
+        raise TluiError("name the runs to plot, or give --filter", 2)
     store = Home.at(home, create=False)
     with Index(store) as index:
-        index.refresh(budget=0.0)
-        rows = index.get([run.id for run in resolve_all(store, runs, index)])
+        if filter:
+            index.refresh(progress=reading)
+        else:
+            index.refresh(budget=0.0)
+        if filter:
+            ids = index.ids(filter, "created")
+            if not ids:
+                raise TluiError(f"no run matches {printable(filter)}; tlui ls shows what there is")
+            if len(ids) > MOST:
+                raise TluiError(
+                    f"{len(ids):,} runs match, {MOST} can be plotted; narrow --filter", 2
+                )
+        else:
+            ids = [run.id for run in resolve_all(store, runs or [], index)]
+        rows = index.get(ids)
     columns, lines = _size(width, height)
     curves: list[tuple[str, Curve]] = []
     names = [name.strip() for name in metric.split(",") if name.strip()]

@@ -110,7 +110,8 @@ def _head(directory: RunDirectory, row: Row, result: dict[str, Any], ascii: bool
     from tlui.runs import format
 
     lines = [f"{_safe(row.title)}   {format.state_word(row.state, ascii)}"]
-    lines += [f"  {_safe(text)}" for text in (row.reason, row.advice) if text]
+    for text in (row.reason, row.advice):
+        lines += [f"  {_safe(line)}" for line in (text or "").splitlines()]
     facts: Grid = [
         ["id", row.id],
         ["from", _safe(f"{row.preset} / {row.experiment}")],
