@@ -98,6 +98,15 @@ def test_check_notes_a_dataset_nobody_said_where_to_find() -> None:
     assert "note: dataset.path: missing: where is pcam?" in done.stdout
 
 
+def test_check_says_why_parameters_cannot_be_counted(good: Path) -> None:
+    text = good.read_text().replace('source = "digits"', 'source = "folder"\npath = "gone"')
+    good.write_text(text)
+    done = tlui("check", str(good))
+    assert done.returncode == 0
+    assert "note: parameters: not counted: dataset.path: folder" in done.stdout
+    assert "does not exist" in done.stdout
+
+
 def test_check_as_json(good: Path) -> None:
     done = tlui("check", str(good), "--no-count", "--json")
     rows = json.loads(done.stdout)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tlui.cli.options import JsonOption
-from tlui.errors import PresetError
+from tlui.errors import PresetError, TluiError
 
 if TYPE_CHECKING:
     from tlui.recipe.preset import Preset
@@ -208,7 +208,7 @@ def _parameters(experiments: list[Experiment]) -> list[dict[str, Any]] | None:
     questions: dict[str, tuple[str, int]] = {}
     answers: dict[str, dict[str, Any]] = {}
     keys = []
-    classes: dict[str, int | None] = {}
+    classes: dict[str, int | str] = {}
     for experiment in experiments:
         dataset = experiment.dataset.model_dump_json()
         if dataset not in classes:
@@ -216,8 +216,8 @@ def _parameters(experiments: list[Experiment]) -> list[dict[str, Any]] | None:
         number = classes[dataset]
         key = _network_key(as_document(experiment), number)
         keys.append(key)
-        if number is None:
-            answers[key] = {"error": "not counted: how many classes there are is not known"}
+        if isinstance(number, str):
+            answers[key] = {"error": f"not counted: {number}"}
         else:
             questions.setdefault(key, (experiment_to_toml(experiment), number))
     asked = {
@@ -242,7 +242,7 @@ def _parameters(experiments: list[Experiment]) -> list[dict[str, Any]] | None:
     return [answers[key] for key in keys]
 
 
-def _network_key(document: dict[str, Any], classes: int | None) -> str:
+def _network_key(document: dict[str, Any], classes: int | str) -> str:
     """What decides the parameter counts of an experiment."""
     import json
 
@@ -251,8 +251,8 @@ def _network_key(document: dict[str, Any], classes: int | None) -> str:
     return json.dumps([document["backbone"], document["head"], shape, freezing], sort_keys=True)
 
 
-def _classes(experiment: Experiment) -> int | None:
-    """How many classes a dataset has, without reading its images; None where it is not known."""
+def _classes(experiment: Experiment) -> int | str:
+    """How many classes a dataset has, without reading its images, or why that is not known."""
     from tlui.recipe.resolve import UNKNOWN_PATH
 
     dataset = experiment.dataset
@@ -261,11 +261,12 @@ def _classes(experiment: Experiment) -> int | None:
     if dataset.source == "digits":
         return 10
     if getattr(dataset, "path", None) in (None, UNKNOWN_PATH):
-        return None
+        return "how many classes there are is not known"
     try:
         from tlui.data.table import open_dataset
 
         return len(open_dataset(dataset).classes)
+    except TluiError as error:
+        return str(error).splitlines()[0].removesuffix(":")
     except Exception:
-        # whatever is wrong with the data, `tlui dataset check` says it; here it is only unknown
-        return None
+        return "the dataset cannot be read; tlui dataset check says why"
