@@ -32,9 +32,7 @@ class UnknownError(Exception):
         (OSError(errno.ENOSPC, "No space left"), "failed", 1, "the disk is full", "resume"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "failed", 1, "the disk is full", "resume"),
         (
-            UnknownError(
-                "Can't write data (errno = 28, error message = 'No space')"
-            ),
+            UnknownError("Can't write data (errno = 28, error message = 'No space')"),
             "failed",
             1,
             "the disk is full: Can't write data (errno = 28, error message = 'No space')",
