@@ -18,8 +18,8 @@ Open = Callable[..., TluiApp]
 
 
 async def until(pilot: Pilot[Any], found: Callable[[], Any], what: str = "it") -> Any:
-    """Let the app work until something is the case; fails after ten seconds."""
-    end = time.monotonic() + 10
+    """Let the app work until something is the case; fails after half a minute."""
+    end = time.monotonic() + 30
     while time.monotonic() < end:
         value = found()
         if value:
