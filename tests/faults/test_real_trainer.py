@@ -22,7 +22,7 @@ KILLS = int(os.environ.get("TLUI_KILLS", "200"))
 
 
 @pytest.mark.timeout(400)
-def test_killed_resumed_and_stopped(bench: Bench, tmp_path: Path) -> None:
+def test_killed_and_resumed(bench: Bench, tmp_path: Path) -> None:
     run = detached(bench.home, tmp_path)
     epoch_reached(run, 2)
     _, trainer = bench.holders(run)
@@ -41,12 +41,6 @@ def test_killed_resumed_and_stopped(bench: Bench, tmp_path: Path) -> None:
     assert lost <= 1
     assert [e["epoch"] for e in load(run).epochs] == [1, 2, 3, 4]
     assert tlui("resume", run.id).returncode == 1
-
-    second = detached(bench.home, tmp_path, "--set", "phase.0.epochs=500")
-    epoch_reached(second, 1)
-    assert tlui("stop", second.id).returncode == 0
-    wait_for(lambda: bench.state(second) == "stopped", "stopped", SLOW_SECONDS)
-    assert "test_accuracy" in (second.read_result() or {})["metrics"]
     bench.quiet()
 
 
