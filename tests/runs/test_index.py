@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from factory import age, dead_identity, make_run, write_epochs
+from factory import age, dead_identity, make_result, make_run, write_epochs
 
 from tlui.runs import table
 from tlui.runs.directory import Home
@@ -432,3 +432,18 @@ def test_new_runs_within_one_tick_of_the_folder_are_seen(home: Home) -> None:
             os.utime(home.runs, (now, now))
             index.refresh()
             assert index.count() == n
+
+
+def test_a_run_seen_while_it_trained_shows_all_its_epochs_at_the_end(home: Home) -> None:
+    run = make_run(home, state="running", epochs=4, done=2)
+    with Index(home) as index:
+        index.refresh()
+        assert index.get([run.id])[0].epoch in (2, 3)
+        writer = EventWriter(run.events)
+        write_epochs(writer, (3, 4), 4)
+        writer.close()
+        write_json(run.result, make_result())
+        write_status(run.status, Status("finished", progress={"epoch": 4}))
+        index.refresh()
+        row = index.get([run.id])[0]
+    assert (row.epoch, len(row.points)) == (4, 4)

@@ -146,9 +146,10 @@ def summarise(run: RunDirectory, curve: Curve, now: float | None = None) -> Summ
     config = meta.get("config")
     config = {str(k): v for k, v in config.items()} if isinstance(config, dict) else {}
     metrics = numbers(result.get("metrics"))
-    if not metrics and observed.status.state != "queued":
+    if observed.status.state != "queued" and (not metrics or curve.epoch):
+        # what was folded while it trained is brought to its end, result or not
         curve.update(run, str(config.get("train.monitor") or "val_accuracy"))
-        metrics = curve.metrics()
+        metrics = metrics or curve.metrics()
     stages = phases(config)
     row = Row(
         id=run.id,
@@ -165,7 +166,7 @@ def summarise(run: RunDirectory, curve: Curve, now: float | None = None) -> Summ
         backbone=str(config.get("backbone.name") or ""),
         regime=regime_word(config, stages),
         lr=lr_word(config, stages),
-        epoch=_epoch(observed, curve),
+        epoch=_epoch(observed, curve, result),
         epochs=sum(int(_finite(p.get("epochs")) or 0) for p in stages),
         val=metrics.get("val_accuracy"),
         test=metrics.get("test_accuracy"),
@@ -314,11 +315,11 @@ def _ended(observed: Observed, seen: float | None) -> float | None:
     return observed.status.ended
 
 
-def _epoch(observed: Observed, curve: Curve) -> int:
+def _epoch(observed: Observed, curve: Curve, result: dict[str, Any]) -> int:
     given = int(_finite(observed.status.progress.get("epoch")) or 0)
     if observed.status.state in LIVE:
         return given or curve.epoch
-    return curve.epoch or given
+    return int(_finite(result.get("epochs")) or 0) or curve.epoch or given
 
 
 def _created(run: RunDirectory, meta: dict[str, Any]) -> float:
