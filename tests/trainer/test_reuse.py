@@ -1,6 +1,7 @@
 """A run that follows others in one process has the numbers it would have had alone."""
 
 import os
+import signal
 import socket
 
 import numpy as np
@@ -41,8 +42,13 @@ def trained(home, experiment, more):
 
 @pytest.fixture(autouse=True)
 def forgetting():
+    """Nothing is kept for the next test, and this process has its own signal handlers back."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+    handlers = {number: signal.getsignal(number) for number in numbers}
     yield
     reuse.keep(False)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def assert_same_run(a, b):
