@@ -6,6 +6,7 @@ nothing about what runs. It never imports TensorFlow.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -290,7 +291,12 @@ def _own_keys() -> tuple[KeyTable, str]:
 
 
 def run(home: Home, *, ascii: bool = False, mouse: bool = True) -> int:
-    """Open the app on a store; returns the exit code."""
+    """Open the app on a store; returns the exit code.
+
+    A terminal that is gone ends the app, and nothing else, even where it was started by something
+    that ignores SIGHUP: reading from it for ever would keep a core busy.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     app = TluiApp(home, look=themes.choose(ascii))
     result = app.run(mouse=mouse)
     return result if isinstance(result, int) else app.return_code or 0
