@@ -156,6 +156,7 @@ def epochs_shown(screen: str, of: int = EPOCHS) -> int:
 # -- the tests
 
 
+@pytest.mark.slow
 def test_from_an_empty_store_to_two_epochs_and_a_stop(
     store: Store, opened: Open, realdata: Path
 ) -> None:
