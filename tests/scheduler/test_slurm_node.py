@@ -253,6 +253,7 @@ def test_labels_name_what_slurm_gave() -> None:
     assert label(node) == "cpu on n1"
 
 
+@pytest.mark.slow
 class TestProcesses:
     """The real supervisor with a trainer that is no TensorFlow."""
 
