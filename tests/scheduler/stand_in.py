@@ -4,7 +4,8 @@
 `wait…` until the home holds a file `go-NAME` (or `go`), `fail…`, `diverge…`, `crash…` (SIGSEGV),
 `die…` (SIGKILL), `mute…` (exit 0 without a word), `deaf…` waits and ignores SIGINT.
 With `again` in its name it takes another run when it has finished, as the real trainer does.
-Every start appends the run's id to `<home>/starts`.
+Every start appends the run's id to `<home>/starts`. It is started without site-packages (-S), for
+speed, and so finds tlui beside the tests.
 """
 
 import os
@@ -15,6 +16,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
 from tlui.runs.directory import RunDirectory
 from tlui.runs.events import EventWriter
 from tlui.runs.files import write_json

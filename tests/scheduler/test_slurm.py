@@ -465,11 +465,19 @@ class TestStoppingAndResuming:
 class TestScript:
     """What is handed to sbatch, run by a real shell."""
 
-    def run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, **env: str):
+    def run(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        folder: str,
+        tree: Path | None = None,
+        **env: str,
+    ):
         python = tmp_path / "my python; echo x"
         python.write_text('#!/bin/sh\nprintf "%s\\0" "$CUDA_VISIBLE_DEVICES" "$PYTHONPATH" "$@"\n')
         python.chmod(0o700)
         monkeypatch.setattr(sys, "executable", str(python))
+        monkeypatch.setattr(slurm, "source_tree", lambda: tree)
         home = Home(tmp_path / folder)
         script = slurm.script(home, ["aaaaaaaa", "bbbbbbbb", "cccccccc"])
         done = subprocess.run(
@@ -488,7 +496,19 @@ class TestScript:
             tmp_path, monkeypatch, folder, SLURM_ARRAY_TASK_ID="1", PYTHONPATH="/theirs"
         )
         assert words == [b"-P", b"-m", b"tlui.scheduler.backends.slurm_node", home, b"bbbbbbbb"]
-        assert path.endswith(b":/theirs")
+        assert path == b"/theirs"
+        assert not (tmp_path / "owned").exists()
+
+    def test_a_source_tree_goes_in_front_of_the_path(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tree = Path("/it's; touch owned")
+        (_, path, *_), _ = self.run(
+            tmp_path, monkeypatch, "h", tree, SLURM_ARRAY_TASK_ID="0", PYTHONPATH="/theirs"
+        )
+        assert path == b"/it's; touch owned:/theirs"
+        (_, path, *_), _ = self.run(tmp_path, monkeypatch, "h", tree, SLURM_ARRAY_TASK_ID="0")
+        assert path == b"/it's; touch owned"
         assert not (tmp_path / "owned").exists()
 
     def test_a_job_without_gpus_sees_none(

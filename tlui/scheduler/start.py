@@ -13,10 +13,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import tlui
 from tlui.errors import TluiError
 from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.process import identify
@@ -25,6 +23,7 @@ from tlui.scheduler import order
 from tlui.scheduler.claims import Claims
 from tlui.scheduler.devices import Device, choose, list_devices
 from tlui.scheduler.ending import settle
+from tlui.scheduler.environment import importable
 from tlui.scheduler.parents import fail, readiness, take_parent
 from tlui.scheduler.supervisor import Orders
 
@@ -152,15 +151,6 @@ def spawn(home: Home, run: RunDirectory, orders: Orders) -> bool:
         return False  # no log, no process: the run stays queued, and the next to look tries again
     finally:
         os.close(wait_here)
-
-
-def importable(given: os._Environ[str]) -> dict[str, str]:
-    """An environment in which `python -P -m tlui…` finds this very tlui, installed or not."""
-    env = dict(given)
-    root = Path(tlui.__file__).absolute().parent.parent
-    if root.name not in ("site-packages", "dist-packages"):
-        env["PYTHONPATH"] = os.pathsep.join([str(root), *filter(None, [env.get("PYTHONPATH")])])
-    return env
 
 
 def _room(home: Home) -> None:

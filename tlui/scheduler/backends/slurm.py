@@ -20,16 +20,15 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import tlui
 from tlui.errors import TluiError
 from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.files import make_private
 from tlui.runs.status import ENDED, read_status, write_status
 from tlui.scheduler.backends.base import Hint, Mode, job_name
 from tlui.scheduler.backends.handover import note_job, noted_job
+from tlui.scheduler.environment import source_tree
 
 if TYPE_CHECKING:
     from tlui.recipe.schema import Experiment
@@ -288,7 +287,6 @@ def flags(home: Home, batch: Batch, jobs: Mapping[str, str]) -> list[str]:
 
 def script(home: Home, ids: Sequence[str]) -> bytes:
     """The job: one task for each run, in order, that hands over to `slurm_node`."""
-    root = Path(tlui.__file__).absolute().parent.parent
     lines = [
         "#!/bin/sh",
         "# One task for each run of tlui, whose supervisor it starts on this node.",
@@ -298,7 +296,7 @@ def script(home: Home, ids: Sequence[str]) -> bytes:
     ]
     if len(ids) > 1:
         lines.append('shift "$SLURM_ARRAY_TASK_ID"')
-    if root.name not in ("site-packages", "dist-packages"):
+    if root := source_tree():
         path = shlex.quote(str(root))
         lines.append(f'export PYTHONPATH={path}"${{PYTHONPATH:+:$PYTHONPATH}}"')
     lines += [
