@@ -415,6 +415,7 @@ def test_foreign_folder_named_like_a_run_is_left_alone(home: Home) -> None:
 
 def test_progress_is_told_of_large_stores(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tlui.runs.index.BATCH", 2)
+    monkeypatch.setattr("tlui.runs.gather.PORTION", 2)
     for _ in range(5):
         make_run(home, steps=0)
     told: list[tuple[int, int]] = []

@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 
 from tlui.runs import listing, query, scan, table
 from tlui.runs.directory import Home, RunDirectory
+from tlui.runs.gather import gather
 from tlui.runs.marks import marks_stamp, read_marks
 from tlui.runs.place import index_path
 from tlui.runs.query import Fields, Where
@@ -192,13 +193,13 @@ class Index:
             with self._writing():
                 table.remove(self._db, part)
         taken = done = 0
-        for part in _portions(new):
-            read = [scan.look(self.home.run(run_id)) for run_id in part]
-            with self._writing():
-                taken += table.store(self._db, [found for found in read if found is not None])
-            done += len(part)
-            if progress is not None and len(new) > BATCH:
-                progress(done, len(new))
+        with contextlib.closing(gather(self.home, new)) as portions:
+            for looked, found in portions:
+                with self._writing():
+                    taken += table.store(self._db, found)
+                done += looked
+                if progress is not None and len(new) > BATCH:
+                    progress(done, len(new))
         if gone or new or stamp:
             with self._writing():
                 table.set_meta(self._db, "folder", stamp)

@@ -13,7 +13,7 @@ from pathlib import Path
 from tlui.runs.curve import Curve
 from tlui.runs.directory import RUN_ID, RunDirectory
 from tlui.runs.row import Summary, summarise
-from tlui.runs.table import Found, Known
+from tlui.runs.table import Found, Known, flat
 
 SETTLED_SECONDS = 2.0
 """A folder changed less than this ago may change again within the same tick of its mtime."""
@@ -74,7 +74,7 @@ def look(run: RunDirectory, curve: str | None = None, since: Known | None = None
         return None
     if since is not None and found.row.state == since.state and folded.offset == offset:
         return None
-    return Found(found, folded.dump() if folded.offset else None, now)
+    return flat(found, folded.dump() if folded.offset else None, now)
 
 
 def draw(run: RunDirectory) -> str:

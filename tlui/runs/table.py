@@ -12,11 +12,12 @@ import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from tlui.runs.marks import Mark
 from tlui.runs.query import CONFIG
-from tlui.runs.row import Row, Summary
+from tlui.runs.row import Summary
 
 SCHEMA = 1
 COLUMNS_MOST = 1500
@@ -48,11 +49,14 @@ CREATE TABLE meta (key PRIMARY KEY, value);
 
 @dataclass(frozen=True)
 class Found:
-    """A run as it was read."""
+    """A run as it was read, in the shape it goes in: plain data, quickly handed on by a process."""
 
-    summary: Summary
+    values: tuple[Any, ...]
+    """Of `runs`: its stored columns, `said`, `proven` and `stamp`."""
+    doc: str
+    settings: dict[str, Any]
+    results: dict[str, float]
     curve: str | None
-    stamp: str
 
 
 @dataclass(frozen=True)
@@ -117,17 +121,30 @@ def _create(db: sqlite3.Connection) -> None:
 # -- in
 
 
+def flat(summary: Summary, curve: str | None, stamp: str) -> Found:
+    """A summary in the shape it goes in, with its folded curve (JSON) and its stamp."""
+    row = summary.row
+    return Found(
+        (*(plain(getattr(row, c)) for c in STORED), summary.said, int(summary.proven), stamp),
+        json.dumps({name: getattr(row, name) for name in _IN_DOC}),
+        {_setting(key): plain(v) for key, v in row.config.items() if v is not None},
+        row.metrics | row.measures,
+        curve,
+    )
+
+
 def store(db: sqlite3.Connection, found: Sequence[Found]) -> int:
     """Put runs in, or in the place of what was known of them; how many."""
     if not found:
         return 0
-    leaves = [_leaves(one.summary.row) for one in found]
-    columns = _columns(db, {key for parts in leaves for part in parts for key in part})
-    nums = [_store_run(db, one) for one in found]
-    docs = [json.dumps({n: getattr(one.summary.row, n) for n in _IN_DOC}) for one in found]
-    db.executemany("INSERT OR REPLACE INTO docs VALUES (?, ?)", zip(nums, docs, strict=True))
-    _store_leaves(db, "settings", nums, [settings for settings, _ in leaves], columns)
-    _store_leaves(db, "results", nums, [results for _, results in leaves], columns)
+    columns = _columns(
+        db, {key for one in found for part in (one.settings, one.results) for key in part}
+    )
+    nums = [int(db.execute(_STORE_RUN, one.values).fetchone()[0]) for one in found]
+    docs = zip(nums, (one.doc for one in found), strict=True)
+    db.executemany("INSERT OR REPLACE INTO docs VALUES (?, ?)", docs)
+    _store_leaves(db, "settings", nums, [one.settings for one in found], columns)
+    _store_leaves(db, "results", nums, [one.results for one in found], columns)
     db.executemany("DELETE FROM curves WHERE num = ?", [(num,) for num in nums])
     store_curves(
         db,
@@ -142,13 +159,6 @@ INSERT INTO runs ({_VALUES}) VALUES ({", ".join("?" * (len(STORED) + 3))})
 ON CONFLICT (id) DO UPDATE SET ({_VALUES}) =
   ({", ".join(f"excluded.{c}" for c in _VALUES.split(", "))})
 RETURNING num"""
-
-
-def _store_run(db: sqlite3.Connection, one: Found) -> int:
-    row = one.summary.row
-    values = [plain(getattr(row, c)) for c in STORED]
-    tail = (one.summary.said, int(one.summary.proven), one.stamp)
-    return int(db.execute(_STORE_RUN, (*values, *tail)).fetchone()[0])
 
 
 def _store_leaves(
@@ -173,14 +183,9 @@ def _store_leaves(
         )
 
 
-def _leaves(row: Row) -> tuple[dict[str, Any], dict[str, float]]:
-    """Settings and results by their key."""
-    found: dict[str, Any] = {
-        CONFIG + key: plain(v) for key, v in row.config.items() if v is not None
-    }
-    if not all(map(str.isascii, found)):
-        found = {plain(key): value for key, value in found.items()}
-    return found, row.metrics | row.measures
+@lru_cache(maxsize=4096)
+def _setting(key: str) -> str:
+    return str(plain(CONFIG + key))
 
 
 def plain(value: Any) -> Any:

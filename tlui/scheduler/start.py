@@ -17,13 +17,13 @@ from typing import Any
 
 from tlui.errors import TluiError
 from tlui.runs.directory import Home, RunDirectory
+from tlui.runs.environment import importable
 from tlui.runs.process import identify
 from tlui.runs.status import read_status, write_status
 from tlui.scheduler import order
 from tlui.scheduler.claims import Claims
 from tlui.scheduler.devices import Device, choose, list_devices
 from tlui.scheduler.ending import settle
-from tlui.scheduler.environment import importable
 from tlui.scheduler.parents import fail, readiness, take_parent
 from tlui.scheduler.supervisor import Orders
 

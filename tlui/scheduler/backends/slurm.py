@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING
 
 from tlui.errors import TluiError
 from tlui.runs.directory import Home, RunDirectory
+from tlui.runs.environment import source_tree
 from tlui.runs.files import make_private
 from tlui.runs.status import ENDED, read_status, write_status
 from tlui.scheduler.backends.base import Hint, Mode, job_name
 from tlui.scheduler.backends.handover import note_job, noted_job
-from tlui.scheduler.environment import source_tree
 
 if TYPE_CHECKING:
     from tlui.recipe.schema import Experiment
