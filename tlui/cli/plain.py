@@ -41,6 +41,7 @@ class PlainView:
         status = one.seen.status
         if status.state in ENDED:
             return  # its conclusion says so
+        tell_before(one, self._epoch)
         words = [format.state_word(one.state, self.ascii)]
         if one.state == "starting":
             words.append(f"on {status.device}")
@@ -100,6 +101,7 @@ class JsonView:
     def changed(self, one: Watched) -> None:
         status = one.seen.status
         self._told.add(one.run.id)
+        tell_before(one, self._epoch)
         self._print(
             "run",
             id=one.run.id,
@@ -154,6 +156,12 @@ def tell_epochs(one: Watched, tell: Any) -> None:
     for event in epochs[one.epochs_told :]:
         tell(one, event)
     one.epochs_told = len(epochs)
+
+
+def tell_before(one: Watched, tell: Any) -> None:
+    """The epochs that came before a change of state, when training is what has ended."""
+    if one.seen.status.state not in ("queued", "starting", "running"):
+        tell_epochs(one, tell)
 
 
 def tell_alerts(one: Watched, tell: Any) -> None:

@@ -117,6 +117,7 @@ def _print_json(presets: list[Preset], counts: list[list[dict[str, Any]] | None]
 
 
 def _print_preset(preset: Preset, counted: list[dict[str, Any]] | None, wanted: bool) -> None:
+    from tlui.recipe.present import missing_files
     from tlui.runs.text import printable
 
     runs = "1 run" if len(preset.points) == 1 else f"{len(preset.points)} runs"
@@ -146,7 +147,7 @@ def _print_preset(preset: Preset, counted: list[dict[str, Any]] | None, wanted: 
     for row in [header, *rows]:
         cells = [printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True)]
         typer.echo("  " + "  ".join(cells).rstrip())
-    for note in preset.notes:
+    for note in [*preset.notes, *missing_files([p.experiment for p in preset.points])]:
         typer.echo(f"  note: {printable(note)}")
     if wanted and counted is None:
         typer.echo("  note: parameters could not be counted (is TensorFlow installed?)")

@@ -20,6 +20,8 @@ METRICS = (
     "weighted_f1",
     "roc_auc",
 )
+COMPARED = ("accuracy", "precision", "recall", "f1", "roc_auc", "loss")
+"""What a lab's table shows of every split."""
 
 
 def conclusion(one: Watched, ascii: bool = False) -> list[str]:
@@ -38,12 +40,12 @@ def conclusion(one: Watched, ascii: bool = False) -> list[str]:
 
 
 def comparison(all_runs: Sequence[Watched], ascii: bool = False) -> list[str]:
-    """The runs of a lab side by side; nothing for a single one."""
+    """The runs of a lab side by side, then split by split; nothing for a single one."""
     if len(all_runs) < 2:
         return []
-    rows = [["run", "id", "state", "val acc", "test acc", "test f1", "params", "train", "img/s"]]
-    for one in all_runs:
-        result = one.run.read_result() or {}
+    rows = [["run", "id", "state", "val acc", "test acc", "test f1", "params", "memory", "train"]]
+    results = [one.run.read_result() or {} for one in all_runs]
+    for one, result in zip(all_runs, results, strict=True):
         given = result.get("metrics")
         metrics: dict[str, Any] = given if isinstance(given, dict) else {}
         rows.append(
@@ -55,11 +57,39 @@ def comparison(all_runs: Sequence[Watched], ascii: bool = False) -> list[str]:
                 format.metric(metrics.get("test_accuracy"), ascii),
                 format.metric(metrics.get("test_f1"), ascii),
                 format.count(result.get("trainable_parameters"), ascii),
+                format.memory(_peak(result), ascii),
                 format.duration(result.get("train_seconds"), ascii),
-                format.count(result.get("images_per_second"), ascii),
             ]
         )
-    return [*aligned(rows, left=3), ""]
+    names = [printable(one.name) for one in all_runs]
+    return [*aligned(rows, left=3), "", *_by_split(names, results, ascii)]
+
+
+def _peak(result: dict[str, Any]) -> float | None:
+    """Peak memory in MiB: the GPU's where training ran on one."""
+    gpu: float | None = result.get("peak_gpu_memory_mb")
+    return gpu if gpu is not None else result.get("peak_memory_mb")
+
+
+def _by_split(names: Sequence[str], results: Sequence[dict[str, Any]], ascii: bool) -> list[str]:
+    """Every run's metrics, a line a split."""
+    rows = [["run", "split", *(word(name) for name in COMPARED), "inference"]]
+    for name, result in zip(names, results, strict=True):
+        metrics, parts = result.get("metrics"), result.get("splits")
+        if not isinstance(metrics, dict) or not isinstance(parts, dict):
+            continue
+        found = [split for split in SPLITS if split in parts]
+        for split in found:
+            values = [(one, metrics.get(f"{split}_{one}")) for one in COMPARED]
+            cells = [format.named(one, value, ascii) for one, value in values]
+            seconds = format.duration(parts[split].get("inference_seconds"), ascii)
+            rows.append([name if split == found[0] else "", split, *cells, seconds])
+    return [*aligned(rows, left=2), ""] if len(rows) > 1 else []
+
+
+def word(metric: str) -> str:
+    """A metric's name in a table: `top-5 accuracy`."""
+    return metric.replace("_", " ").replace("top5", "top-5")
 
 
 def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
@@ -83,8 +113,7 @@ def _metric_table(metrics: dict[str, Any], ascii: bool) -> list[str]:
     for name in METRICS:
         values = [metrics.get(f"{split}_{name}") for split in splits]
         if any(value is not None for value in values):
-            word = name.replace("_", " ").replace("top5", "top-5")
-            rows.append([word, *(format.named(name, value, ascii) for value in values)])
+            rows.append([word(name), *(format.named(name, value, ascii) for value in values)])
     return aligned(rows)
 
 
