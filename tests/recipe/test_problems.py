@@ -415,3 +415,43 @@ class TestFiles:
     def test_nested_or_long_beyond_reason(self, text: str) -> None:
         with pytest.raises(PresetError):
             parse_preset(text)
+
+
+class TestBehindAWrongWord:
+    """A word that decides what its table may hold does not hide the table's other mistakes."""
+
+    def test_values_are_checked_by_the_likeliest_word(self) -> None:
+        text = edited('source = "digits"', 'source = "foldr"\nimage_size = "big"')
+        text = edited('name = "SmallConvNet"', 'name = "MobilNetV2"\nalpha = -1', text)
+        text = edited('"constant", initial = 1e-4', '"exp", initial = 0', text)
+        found = problems(text)
+        assert 'dataset.source: "foldr" is not a source (did you mean "folder"?)' in found
+        assert 'dataset.image_size: must be a whole number. Received: "big"' in found
+        assert "backbone.alpha: must be greater than 0. Received: -1" in found
+        assert "phase[0].lr.initial: must be greater than 0 and at most 1000. Received: 0" in found
+
+    def test_keys_are_not_asked_of_a_guess(self) -> None:
+        text = edited('"constant"', '"exp"')  # exponential would need k
+        assert problems(text) == [
+            'phase[0].lr.policy: "exp" is not a policy (did you mean "exponential"?)'
+        ]
+
+    def test_only_is_checked_beside_a_preset_that_is_wrong(self) -> None:
+        found = problems(edited("epochs = 10", "epochs = 0", LAB), only=("hed",))
+        assert found[-1] == '--only: "hed" is not an experiment or run (did you mean "head"?)'
+        assert len(found) == 2
+
+
+def test_a_rate_alone_is_shown_as_a_policy() -> None:
+    assert problems(edited('{ policy = "constant", initial = 1e-4 }', "5e-4")) == [
+        'phase[0].lr: must be a table, such as lr = { policy = "constant", initial = 5e-4 }. '
+        "Received: 5e-4"
+    ]
+
+
+def test_the_name_of_a_preset_that_comes_with_tlui(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        PresetError, match=r"^quickstart: there is no such file; .*quickstart\.toml$"
+    ):
+        load_preset("quickstart")

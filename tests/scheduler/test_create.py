@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scheduler.bench import Bench
 
-from tlui.errors import TluiError
+from tlui.errors import PresetError, TluiError
 from tlui.recipe.preset import parse_preset
 from tlui.recipe.toml import load_experiment
 from tlui.runs.directory import Home, RunDirectory
@@ -109,4 +109,17 @@ def test_starting_from_a_run_that_is_not_there_makes_nothing(home: Home) -> None
     text = LAB.replace('experiment = "head", pick = "PICK"', 'run = "abcdef01"')
     with pytest.raises(TluiError, match="abcdef01"):
         create_runs(home, parse_preset(text))
+    assert list(home) == [] and order.entries(home) == []
+
+
+def test_data_and_weights_that_are_not_there_make_nothing(home: Home) -> None:
+    text = LAB.replace('source = "digits"', 'source = "folder", path = "/no/photos"')
+    text = text.replace('weights = "none"', 'weights = "/no/weights.h5"').replace("PICK", "best")
+    with pytest.raises(PresetError) as caught:
+        create_runs(home, parse_preset(text, "lab.toml"))
+    assert caught.value.code == 2
+    assert caught.value.problems == [
+        "lab: dataset.path: there is nothing at /no/photos",
+        "lab: backbone.weights: there is no file /no/weights.h5 (or imagenet, none, run:ID)",
+    ]
     assert list(home) == [] and order.entries(home) == []

@@ -29,6 +29,7 @@ __all__ = [
     "BackboneSpec",
     "DatasetShortcut",
     "Scaling",
+    "nearest",
     "unknown",
     "weights_at_hand",
     "weights_file",
@@ -69,16 +70,22 @@ OPTIMIZERS: dict[str, str] = {
 }
 
 
-def unknown(kind: str, received: object, known: Iterable[str]) -> str:
-    """`"exp" is not a policy (did you mean "exponential"?)`: the nearest valid word, or all."""
+def nearest(received: object, known: Iterable[str]) -> str | None:
+    """The valid word that was most likely meant; None where none is like it."""
     words = list(known)
     lower = {word.lower(): word for word in reversed(words)}
     text = str(received).lower()[:200]
     # a beginning is a better guess than a likeness: "exp" is meant to be "exponential", not "step"
     near = [word for word in words if word.lower().startswith(text)] if len(text) >= 3 else []
     near = near or [lower[m] for m in difflib.get_close_matches(text, list(lower), 1, 0.5)]
-    if near:
-        hint = f'did you mean "{near[0]}"?'
+    return near[0] if near else None
+
+
+def unknown(kind: str, received: object, known: Iterable[str]) -> str:
+    """`"exp" is not a policy (did you mean "exponential"?)`: the nearest valid word, or all."""
+    words = list(known)
+    if near := nearest(received, words):
+        hint = f'did you mean "{near}"?'
     else:
         hint = "one of: " + ", ".join(words) if words else "there are none"
     article = "an" if kind[0] in "aeiou" else "a"

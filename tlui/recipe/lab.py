@@ -179,3 +179,10 @@ def choose(points: list[Point], only: Sequence[str], problems: Problems) -> list
                 wanted.add(parent)
                 stack.append(parent)
     return [point for point in points if point.name in wanted]
+
+
+def check_only(experiments: Sequence[str], only: Sequence[str], problems: Problems) -> None:
+    """Name what `--only` cannot mean, where a preset's own problems keep its runs unknown."""
+    for name in only:
+        if not any(name == one or name.startswith(f"{one}-") for one in experiments):
+            problems.add("--only", unknown("experiment or run", escape(name), experiments))

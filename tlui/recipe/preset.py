@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from tlui.errors import PresetError
+from tlui.recipe.bundled import bundled_presets
 from tlui.recipe.catalogue import unknown
 from tlui.recipe.config import Config, parse_toml, read_text
-from tlui.recipe.lab import Point, choose, link
+from tlui.recipe.lab import Point, check_only, choose, link
 from tlui.recipe.overrides import Override, no_match, parse_overrides
 from tlui.recipe.problems import Problems, escape, quoted_key, shown
 from tlui.recipe.resolve import Draft, resolve
@@ -71,6 +72,10 @@ def load_preset(
         PresetError: With every problem, one line each.
     """
     path = Path(path)
+    bundled = next((one for one in bundled_presets() if path.name in (one.name, one.stem)), None)
+    if bundled is not None and not path.exists():
+        text = f"there is no such file; the preset of that name that comes with tlui is {bundled}"
+        raise PresetError([f"{escape(str(path))}: {text}"])
     text = read_text(path)
     return parse_preset(
         text, str(path), sets, only, name=name, config=config, need_data=need_data, path=path
@@ -129,6 +134,7 @@ def _build(
     resolved = resolve(drafts, title, problems, notes, config, need_data)
     points = link(drafts, resolved, problems)
     if problems.lines:
+        check_only(names, only, problems)
         return None
     return Preset(title, path, choose(points, only, problems), notes)
 

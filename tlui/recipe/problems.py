@@ -102,11 +102,18 @@ def quoted_key(key: str) -> str:
     return key if BARE_KEY.fullmatch(key) else '"' + escape(key).replace('"', '\\"') + '"'
 
 
-def sentences(error: ValidationError, model: type[BaseModel], data: Any) -> list[tuple[Loc, str]]:
-    """Every problem pydantic found in `data`: where, without union tags, and what in words."""
+def sentences(
+    error: ValidationError, model: type[BaseModel], data: Any, *, values_only: bool = False
+) -> list[tuple[Loc, str]]:
+    """Every problem pydantic found in `data`: where, without union tags, and what in words.
+
+    With `values_only` those of keys that are missing or unknown are left out.
+    """
     tree = tree_of(model)
     found: list[tuple[Loc, str]] = []
     for item in error.errors(include_url=False):
+        if values_only and item["type"] in ("missing", "extra_forbidden"):
+            continue
         loc, node = _plain_loc(item["loc"], tree, data)
         context: dict[str, Any] = item.get("ctx") or {}
         raised = context.get("error")
@@ -226,6 +233,10 @@ def _sentence(
         return loc, f"is not written right. Received: {shown(received)}" + _purpose(node)
     if kind in TYPES:
         tail = "" if kind == "string_too_short" else f". Received: {shown(received)}"
+        if loc[-1:] == ("lr",):
+            rate = shown(received) if isinstance(received, float) else "1e-4"
+            example = f'lr = {{ policy = "constant", initial = {rate} }}'
+            return loc, f"{TYPES[kind]}, such as {example}{tail}"
         words_for = "a list of [[phase]] tables" if loc == ("phase",) else ""
         return loc, (f"must be {words_for}" if words_for else TYPES[kind]) + tail
     return loc, f"{escape(message)}. Received: {shown(received)}"

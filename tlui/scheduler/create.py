@@ -6,9 +6,11 @@ import secrets
 from dataclasses import replace
 from typing import Any
 
-from tlui.errors import TluiError
+from tlui.errors import PresetError, TluiError
 from tlui.recipe.lab import Point
+from tlui.recipe.present import missing_files
 from tlui.recipe.preset import Preset
+from tlui.recipe.problems import escape
 from tlui.recipe.schema import Experiment, StartFrom
 from tlui.recipe.toml import configuration, experiment_to_toml
 from tlui.runs.directory import Home, RunDirectory
@@ -35,11 +37,11 @@ def create_runs(
         The runs, in the order of the points.
 
     Raises:
-        TluiError: A run that is started from does not exist, or the home cannot be written.
+        PresetError: A run that is started from, the data or a weights file does not exist.
+        TluiError: The home cannot be written.
     """
     wishes = wishes or Wishes()
-    for point in preset.points:
-        _known(home, point.experiment)
+    _there(home, preset)
     lab = secrets.token_hex(4)
     made: dict[str, RunDirectory] = {}
     with order.adding(home):
@@ -88,18 +90,27 @@ def _starting_from(experiment: Experiment, given: StartFrom, run_id: str) -> Exp
     return experiment.model_copy(update={"start_from": start})
 
 
-def _known(home: Home, experiment: Experiment) -> None:
-    """Refuse a preset before anything is made for it."""
-    if experiment.start_from is not None and experiment.start_from.run is not None:
-        _find(home, experiment.start_from.run)
-    if experiment.backbone.weights.startswith("run:"):
-        _find(home, experiment.backbone.weights.removeprefix("run:"))
+def _there(home: Home, preset: Preset) -> None:
+    """Refuse a preset before anything is made for it, with everything that is missing."""
+    experiments = [point.experiment for point in preset.points]
+    problems = missing_files(experiments)
+    for experiment in experiments:
+        references = {"backbone.weights": experiment.backbone.weights.removeprefix("run:")}
+        if not experiment.backbone.weights.startswith("run:"):
+            references.clear()
+        if experiment.start_from is not None and experiment.start_from.run is not None:
+            references["start_from.run"] = experiment.start_from.run
+        for key, reference in references.items():
+            try:
+                _find(home, reference)
+            except TluiError as error:
+                problems.append(f"{key}: {error}")
+    if problems:
+        where = escape(str(preset.path or preset.name))
+        raise PresetError([f"{where}: {problem}" for problem in dict.fromkeys(problems)])
 
 
 def _find(home: Home, reference: str) -> str:
     from tlui.runs.reference import resolve
 
-    try:
-        return resolve(home, reference).id
-    except TluiError as error:
-        raise TluiError(f"start_from: {error}", code=2) from error
+    return resolve(home, reference).id

@@ -1,0 +1,52 @@
+"""Files that a preset names and that are not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tlui.recipe.preset import parse_preset
+from tlui.recipe.present import missing_files
+from tlui.recipe.schema import Experiment
+
+
+def experiment(path: str, weights: str) -> Experiment:
+    text = f"""
+name = "one"
+[dataset]
+source = "folder"
+path = "{path}"
+[backbone]
+name = "MobileNetV2"
+weights = "{weights}"
+[[phase]]
+lr = {{ policy = "constant", initial = 1e-3 }}
+"""
+    return parse_preset(text).points[0].experiment
+
+
+def test_each_is_named_once(tmp_path: Path) -> None:
+    one = experiment(f"{tmp_path}/photos", f"{tmp_path}/w.h5")
+    assert missing_files([one, one]) == [
+        f"dataset.path: there is nothing at {tmp_path}/photos",
+        f"backbone.weights: there is no file {tmp_path}/w.h5 (or imagenet, none, run:ID)",
+    ]
+
+
+def test_a_word_that_is_nearly_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert missing_files([experiment(str(tmp_path), "imagnet")]) == [
+        f'backbone.weights: there is no file {tmp_path}/imagnet (did you mean "imagenet"?)'
+    ]
+
+
+@pytest.mark.parametrize("weights", ["imagenet", "none", "run:0a1b2c3d"])
+def test_nothing_is_missing(tmp_path: Path, weights: str) -> None:
+    assert missing_files([experiment(str(tmp_path), weights)]) == []
+
+
+def test_a_file_in_place_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (found,) = missing_files([experiment(f"{tmp_path}/file/photos", "none")])
+    assert found == f"dataset.path: there is nothing at {tmp_path}/file/photos"
