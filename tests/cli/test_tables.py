@@ -56,5 +56,5 @@ def test_epochs_come_before_the_evaluation_they_lead_to(home: Home, capsys) -> N
         view.changed(one)
         view.draw([one])
         said = capsys.readouterr().out
-        assert said.count("train_loss") == 3
+        assert said.count("train_loss") == len(one.history.epochs) > 0
         assert said.rindex("train_loss") < said.index("evaluating")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tlui.recipe.preset import parse_preset
 from tlui.recipe.present import missing_files
+from tlui.recipe.preset import parse_preset
 from tlui.recipe.schema import Experiment
 
 
