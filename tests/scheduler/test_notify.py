@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from faults.test_front_ends import ESCAPE, FrontEnd
 from scheduler.bench import Bench, wait_for
 
 SCRIPT = """
@@ -95,3 +96,26 @@ def test_one_that_fails_harms_nothing(bench: Bench, tmp_path: Path, config: str)
     bench.ended(first, second)
     wait_for(lambda: "tlui:" in first.log.read_text(), "a line that says so")
     assert bench.state(second) == "finished"
+
+
+@pytest.mark.parametrize("where", ["app", "watch"])
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_terminal_rings_when_a_run_has_ended(
+    bench: Bench, tmp_path: Path, where: str, wanted: bool
+) -> None:
+    (tmp_path / "config.toml").write_text(f"[notify]\nbell = {str(wanted).lower()}\n")
+    run = bench.add("wait")
+    bench.start()
+    bench.running(run)
+    terminal = FrontEnd(*(["watch", run.id] if where == "watch" else []))
+    try:
+        terminal.until("running")
+        assert b"\x07" not in ESCAPE.sub(b"", terminal.output)
+        bench.go()
+        terminal.until("finished")
+        if wanted:
+            wait_for(lambda: terminal.shows("\x07"), "the bell")
+        else:
+            assert not terminal.shows("\x07")
+    finally:
+        terminal.end("kill")

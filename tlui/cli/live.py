@@ -74,13 +74,13 @@ class LiveView:
         tell_alerts(one, self._alert)
         for line in conclusion(one, self.ascii):
             self.console.print(Text(line), soft_wrap=True)
+        if _bell():
+            self.console.bell()
 
     def done(self, all_runs: Sequence[Watched], code: int) -> None:
         self.close()
         for line in comparison(all_runs, self.ascii):
             self.console.print(Text(line), soft_wrap=True)
-        if _bell():
-            self.console.bell()
 
     def close(self) -> None:
         """Give the terminal back."""

@@ -37,7 +37,7 @@ class Notify(Table):
     webhook: str | None = None
     """A URL that gets the message as JSON."""
     bell: bool = False
-    """Ring the terminal's bell in the app."""
+    """Ring the bell of a terminal that shows the app, or watches the run."""
 
 
 class Cache(Table):

@@ -16,6 +16,7 @@ from textual.message import Message
 from textual.theme import Theme as TextualTheme
 
 from tlui.runs.directory import Home
+from tlui.runs.status import ENDED
 from tlui.tui import theme as themes
 from tlui.tui.keys import KeyTable
 from tlui.tui.messages import DevicesSeen, Page, RowsArrived, WorkDone, WorkFailed
@@ -50,7 +51,9 @@ class TluiApp(App[int]):
         self.look = look
         self.count_parameters = count_parameters
         """Whether the form asks the trainer for exact counts (which takes it seconds)."""
-        self.own_keys = keys is None
+        self.configured = keys is None
+        self.rings = False
+        """Whether the bell is rung when a run has ended."""
         self.keys = keys or KeyTable()
         self.counts: Mapping[str, int] = {}
         self.devices = ""
@@ -80,8 +83,8 @@ class TluiApp(App[int]):
     def _begin(self) -> None:
         """What can wait until the first screen stands: reading the store and the configuration."""
         self.watch_store.start()
-        if self.own_keys:
-            self.work_on("configuration", _own_keys)
+        if self.configured:
+            self.work_on("configuration", _configuration)
 
     def on_unmount(self) -> None:
         if self.watch_store._thread.is_alive():
@@ -94,8 +97,11 @@ class TluiApp(App[int]):
         self.watch_store.ask(query)
 
     def on_rows_arrived(self, message: RowsArrived) -> None:
+        counts = message.page.counts
+        if self.rings and self.page is not None and _ended(counts) > _ended(self.counts):
+            self.bell()
         self.page = message.page
-        self.counts = message.page.counts
+        self.counts = counts
         for screen in self.screen_stack:
             if isinstance(screen, Framed):
                 screen.refreshed()
@@ -109,7 +115,7 @@ class TluiApp(App[int]):
 
     def on_work_done(self, message: WorkDone) -> None:
         if message.what == "configuration":
-            self.keys = message.value
+            self.keys, self.rings = message.value
             if isinstance(self.screen, Framed):
                 self.screen.update_frame()
             return
@@ -283,11 +289,17 @@ def _textual_theme(kind: str) -> TextualTheme:
     )
 
 
-def _own_keys() -> tuple[KeyTable, str]:
-    """The key table with what the person's configuration says."""
+def _configuration() -> tuple[tuple[KeyTable, bool], str]:
+    """What the person's configuration says: the key table, and whether to ring the bell."""
     from tlui.recipe.config import load_config
 
-    return KeyTable(load_config().keys), ""
+    config = load_config()
+    return (KeyTable(config.keys), config.notify.bell), ""
+
+
+def _ended(counts: Mapping[str, int]) -> int:
+    """How many runs of a store have ended."""
+    return sum(count for state, count in counts.items() if state in ENDED)
 
 
 def run(home: Home, *, ascii: bool = False, mouse: bool = True) -> int:
