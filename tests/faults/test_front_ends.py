@@ -44,12 +44,17 @@ class FrontEnd:
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
 
-    def shows(self, text: str) -> bool:
+    def drain(self) -> None:
+        """Take what it has written; a terminal nobody reads would hold it up."""
         try:
             while data := os.read(self.master, 65536):
                 self.output += data
         except OSError:
             pass
+
+    def shows(self, text: str) -> bool:
+        """Whether it has shown a text at any time."""
+        self.drain()
         return text in ESCAPE.sub(b"", self.output).decode(errors="replace")
 
     def until(self, text: str) -> float:

@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from faults.test_front_ends import FrontEnd
 from scheduler.bench import Bench, kill, wait_for
 
 from tlui.runs.history import load
@@ -43,19 +44,34 @@ def starters(bench: Bench, count: int) -> list[subprocess.Popen[str]]:
     ("runs", "trainers"), [(24, 4), pytest.param(500, 8, marks=pytest.mark.slow)]
 )
 def test_every_run_is_started_exactly_once(bench: Bench, runs: int, trainers: int) -> None:
-    """Four starters at the same instant, several trainers at a time, and supervisors besides."""
+    """Four starters at the same instant, several trainers at a time, supervisors, two open apps."""
     wishes = Wishes(per_device=trainers)
     made = [bench.add(f"finish-{i}", wishes) for i in range(runs)]
+    apps = [FrontEnd(), FrontEnd()]
+    for app in apps:
+        app.until("queued")
     began = time.monotonic()
     processes = starters(bench, 4)
-    outputs = [process.communicate(timeout=runs * 2 + 60) for process in processes]
+
+    def over() -> bool:
+        for app in apps:
+            app.drain()
+        return all(process.poll() is not None for process in processes)
+
+    wait_for(over, "the end of the queue", runs * 2 + 60)
+    outputs = [process.communicate() for process in processes]
     seconds = time.monotonic() - began
+    for app in apps:
+        app.until(f"✓ finish-{runs - 1}")
+        assert app.process.poll() is None, "the app is still there"
+        app.end("close")
+        assert b"Traceback" not in app.output and b"bug in tlui" not in app.output
     counts = Counter(bench.starts())
     duplicates = sum(n - 1 for n in counts.values())
     states = Counter(run.observe().state for run in made)
     lost = sum(1 for run in made if run.id not in counts)
     print(
-        f"\n{runs} runs, 4 starters, {trainers} at a time: {seconds:.1f} s, "
+        f"\n{runs} runs, 4 starters, {trainers} at a time, 2 apps: {seconds:.1f} s, "
         f"{duplicates} duplicate starts, {lost} lost, states {dict(states)}"
     )
     assert [errors for _, errors in outputs] == [""] * 4
