@@ -16,10 +16,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tlui.runs.directory import Home, RunDirectory
@@ -36,7 +37,6 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmUser={user}
 SlurmdUser={user}
 SlurmctldPort={ctld}
-SlurmdPort={slurmd}
 AuthType=auth/munge
 AuthInfo=socket={root}/munge.socket,cred_expire=5
 ProctrackType=proctrack/linuxproc
@@ -55,32 +55,55 @@ MinJobAge=86400
 KillWait=5
 MessageTimeout=3
 SlurmctldTimeout=300
-SlurmdTimeout=300
+SlurmdTimeout={patience}
 GresTypes=gpu
 StateSaveLocation={root}/state
-SlurmdSpoolDir={root}/spool
+SlurmdSpoolDir={root}/spool-%n
 SlurmctldPidFile={root}/slurmctld.pid
-SlurmdPidFile={root}/slurmd.pid
-NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=8000 Gres=gpu:2
-PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
+SlurmdPidFile={root}/slurmd-%n.pid
+{nodes}
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
+NODE = (
+    "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} "
+    "CPUs={cpus} RealMemory=8000 Gres=gpu:2"
+)
 
 
 class Cluster:
     """Slurm's daemons, each in its own session, and what tests ask of them."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(
+        self, root: Path, nodes: Sequence[str] = (), cpus: int = 4, patience: int = 300
+    ) -> None:
+        """
+        Args:
+            root: Where all its files go.
+            nodes: Names of the nodes, all on this machine; by default one with its name.
+            cpus: What each is said to have.
+            patience: Seconds after which a node that says nothing is down.
+        """
         self.root = root
         self.config = root / "slurm.conf"
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
-        for folder in ("state", "spool"):
-            (root / folder).mkdir()
         host = socket.gethostname().split(".")[0]
+        self.nodes = list(nodes) or [host]
+        for folder in ("state", *(f"spool-{name}" for name in self.nodes)):
+            (root / folder).mkdir()
         (root / "gres.conf").write_text("Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n")
-        ports = free_ports(2)
+        ctld, *ports = free_ports(1 + len(self.nodes))
+        lines = [
+            NODE.format(name=name, host=host, port=port, cpus=cpus)
+            for name, port in zip(self.nodes, ports, strict=True)
+        ]
         self.config.write_text(
             CONFIG.format(
-                host=host, user=getpass.getuser(), root=root, ctld=ports[0], slurmd=ports[1]
+                host=host,
+                user=getpass.getuser(),
+                root=root,
+                ctld=ctld,
+                patience=patience,
+                nodes="\n".join(lines),
             )
         )
         key = root / "munge.key"
@@ -103,11 +126,14 @@ class Cluster:
         )
         wait_for((root / "munge.socket").exists, "munged", READY_SECONDS)
         self._daemon("slurmctld", "-D", "-i")
-        self._daemon("slurmd", "-D")
-        wait_for(self._ready, "an idle node", READY_SECONDS)
+        for node in self.nodes if len(self.nodes) > 1 else ():
+            self._daemon("slurmd", "-D", "-N", node, node=node)
+        if len(self.nodes) == 1:
+            self._daemon("slurmd", "-D")
+        wait_for(self._ready, "idle nodes", READY_SECONDS)
 
     def kill(self, *names: str) -> None:
-        """kill -9 of daemons; their jobs go on."""
+        """kill -9 of daemons, as `slurmctld`, `slurmd` or `slurmd NODE`; their jobs go on."""
         for name in names:
             daemon = self.daemons.pop(name)
             with contextlib.suppress(ProcessLookupError):
@@ -123,11 +149,17 @@ class Cluster:
         """Leave no process behind: daemons, and whatever their jobs started."""
         subprocess.run(["scancel", f"--user={os.geteuid()}"], env=self.env, capture_output=True)
         self.kill(*self.daemons)
-        mine = f"SLURM_CONF={self.config}".encode()
-        for process in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if mine in (process / "environ").read_bytes().split(b"\0"):
-                    os.kill(int(process.name), signal.SIGKILL)
+        for process in self._processes():
+            process.kill()
+
+    def power_off(self, node: str) -> None:
+        """Have a node vanish with all that runs on it, before it can say anything."""
+        self.kill(f"slurmd {node}")
+        jobs = self._processes(f"SLURMD_NODENAME={node}")
+        steps = {parent for job in jobs if (parent := job.parent())} - set(jobs)
+        for process in [*(one for one in steps if "slurmstepd" in one.name()), *jobs]:
+            process.kill()
+        psutil.wait_procs([*steps, *jobs], timeout=10)
 
     def run(self, *arguments: str) -> str:
         """What a command of Slurm prints."""
@@ -189,11 +221,21 @@ class Cluster:
         events = EventReader(run.events).read_all()
         return [event["epoch"] for event in events if event["type"] == "epoch"]
 
-    def _daemon(self, *arguments: str) -> None:
-        name = arguments[0]
+    def _processes(self, *variables: str) -> list[psutil.Process]:
+        """Processes of this cluster whose environment holds all of these."""
+        wanted = {word.encode() for word in (f"SLURM_CONF={self.config}", *variables)}
+        found = []
+        for path in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError, psutil.Error):
+                if wanted <= set((path / "environ").read_bytes().split(b"\0")):
+                    found.append(psutil.Process(int(path.name)))
+        return found
+
+    def _daemon(self, *arguments: str, node: str = "") -> None:
+        name = f"{arguments[0]} {node}".strip()
         if name in self.daemons and self.daemons[name].poll() is None:
             return
-        with (self.root / f"{name}.out").open("ab") as log:
+        with (self.root / f"{name.replace(' ', '-')}.out").open("ab") as log:
             self.daemons[name] = subprocess.Popen(
                 arguments, env=self.env, stdout=log, stderr=log, start_new_session=True
             )
@@ -201,7 +243,8 @@ class Cluster:
     def _ready(self) -> bool:
         asked = ["sinfo", "--noheader", "--format=%T"]
         done = subprocess.run(asked, env=self.env, capture_output=True, text=True)
-        return done.stdout.strip() in ("idle", "mixed", "allocated")
+        states = done.stdout.split()
+        return bool(states) and set(states) <= {"idle", "mixed", "allocated"}
 
 
 def free_ports(count: int) -> list[int]:
@@ -223,14 +266,14 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = 180.0) ->
     pytest.fail(f"not within {seconds:.0f} s: {what}")
 
 
-@pytest.fixture(scope="module")
-def slurm_daemons() -> Iterator[Cluster]:
-    """The daemons, for all tests of a module."""
+@contextlib.contextmanager
+def running(**given: Any) -> Iterator[Cluster]:
+    """A cluster with its daemons; see `Cluster` for what may be given."""
     path = os.environ["PATH"] + os.pathsep + SBIN
     if missing := [name for name in NEEDED if shutil.which(name, path=path) is None]:
         pytest.skip(f"no Slurm here: {', '.join(missing)} not installed (slurm-wlm, munge)")
     with tempfile.TemporaryDirectory(prefix="tlui-slurm-", ignore_cleanup_errors=True) as root:
-        cluster = Cluster(Path(root))
+        cluster = Cluster(Path(root), **given)
         try:
             cluster.start()
             yield cluster
@@ -238,12 +281,31 @@ def slurm_daemons() -> Iterator[Cluster]:
             cluster.end()
 
 
+def found(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    """The cluster, found by this test's own process as well."""
+    monkeypatch.setenv("SLURM_CONF", str(cluster.config))
+    monkeypatch.setenv("PATH", cluster.env["PATH"])
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def slurm_daemons() -> Iterator[Cluster]:
+    """A cluster of one node, for all tests of a module."""
+    with running() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A cluster of two nodes that take one run each, and are soon given up."""
+    with running(nodes=("n0", "n1"), cpus=1, patience=10) as cluster:
+        yield found(cluster, monkeypatch)
+
+
 @pytest.fixture
 def cluster(slurm_daemons: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """The same, found by this test's own process, and without jobs afterwards."""
-    monkeypatch.setenv("SLURM_CONF", str(slurm_daemons.config))
-    monkeypatch.setenv("PATH", slurm_daemons.env["PATH"])
-    yield slurm_daemons
+    """The same, without jobs afterwards."""
+    yield found(slurm_daemons, monkeypatch)
     slurm_daemons.start()
     slurm_daemons.run("scancel", f"--user={os.geteuid()}")
     wait_for(

@@ -198,3 +198,28 @@ def test_a_real_time_limit(cluster, home: Home, write) -> None:
     cluster.wait_for(lambda: cluster.epochs(run)[-1] > starts()[1], "more epochs")
     assert cluster.tlui("stop", run.id).returncode == 0
     cluster.until(run, "stopped")
+
+
+def test_a_run_whose_node_died_goes_on_at_another(two_nodes, home: Home, write) -> None:
+    sweep = 'sweep = { "train.seed" = [1, 2] }\n'
+    preset = write(epochs=300)
+    preset.write_text(preset.read_text().replace("[dataset]", f"{sweep}[dataset]"))
+    runs = list(two_nodes.submit(home, preset).values())
+    for run in runs:
+        two_nodes.wait_for(lambda run=run: len(two_nodes.epochs(run)) > 1, "two epochs")
+    places = {run.id: run.observe().status.device.rpartition(" on ")[2] for run in runs}
+    assert sorted(places.values()) == ["n0", "n1"]
+
+    lost, other = runs
+    two_nodes.power_off(places[lost.id])
+    known = len(two_nodes.epochs(lost))
+    assert lost.observe().state == "interrupted", "at once, whatever Slurm believes"
+    assert two_nodes.tlui("stop", other.id).returncode == 0
+    two_nodes.until(other, "stopped")
+    two_nodes.until(lost, "running", "finished")  # Slurm gave up the node and took the other
+    assert lost.observe().status.device.endswith(f" on {places[other.id]}")
+    two_nodes.wait_for(lambda: len(two_nodes.epochs(lost)) > known, "training goes on")
+    opened = [e for e in EventReader(lost.events).read_all() if e["type"] == "open"]
+    assert len(opened) == 2 and opened[1]["epoch"] > 0, opened
+    assert two_nodes.tlui("stop", lost.id).returncode == 0
+    two_nodes.until(lost, "stopped")
