@@ -50,6 +50,7 @@ LIGHT = HEAVY | {"pydantic", "numpy", "sklearn", "PIL", "h5py"}
         (["preset", "schema"], HEAVY),
         (["doctor", "--help"], HEAVY),
         (["run", "--help"], LIGHT),
+        (["predict", "--help"], LIGHT),
     ],
 )
 def test_commands_import_nothing_heavy(arguments: list[str], banned: set[str]) -> None:

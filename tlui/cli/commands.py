@@ -14,6 +14,7 @@ from tlui.cli import (
     export,
     ls,
     plot,
+    predict,
     preset,
     queue,
     resume,
@@ -65,6 +66,7 @@ app.command("show")(show.show)
 app.command("plot")(plot.plot)
 app.command("compare")(compare.compare)
 app.command("export")(export.export)
+app.command("predict")(predict.predict)
 app.command("rm")(rm.rm)
 app.add_typer(queue.queue, name="queue")
 app.add_typer(preset.app, name="preset")

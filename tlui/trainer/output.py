@@ -1,8 +1,15 @@
-"""What is printed goes to trainer.log as far as the disk takes it: printing never ends training."""
+"""Standard streams of the trainer's processes.
+
+What a training prints goes to trainer.log as far as the disk takes it: printing never ends it.
+Processes that answer a front end keep stdout for the answers.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
+from collections.abc import Iterator
 from typing import Any, TextIO, cast
 
 
@@ -35,3 +42,11 @@ def make_lossy() -> None:
         if stream is None or isinstance(stream, Lossy):
             continue
         setattr(sys, name, cast(TextIO, Lossy(stream)))
+
+
+@contextlib.contextmanager
+def stdout_for_answers() -> Iterator[Any]:
+    """The real stdout; what libraries print meanwhile goes to stderr."""
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)
+        yield answers

@@ -7,11 +7,9 @@ weights; nothing is downloaded or read.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import tomli
@@ -20,6 +18,7 @@ from pydantic import ValidationError
 from tlui.errors import TluiError
 from tlui.recipe.schema import Experiment
 from tlui.trainer.model.network import Network
+from tlui.trainer.output import stdout_for_answers
 
 
 def count(requests: dict[str, Any]) -> dict[str, Any]:
@@ -95,14 +94,6 @@ def _network(experiment: Experiment, classes: int, built: dict[str, Network]) ->
     if shape not in built:
         built[shape] = build(experiment, classes, load_weights=False, mixed_precision=False)
     return built[shape]
-
-
-@contextlib.contextmanager
-def stdout_for_answers() -> Iterator[Any]:
-    """The real stdout; what libraries print meanwhile goes to stderr."""
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
-        os.dup2(2, 1)
-        yield answers
 
 
 def main() -> int:

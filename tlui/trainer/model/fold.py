@@ -1,8 +1,9 @@
-"""A frozen prefix with its weights folded in as constants: the same function, rounded otherwise.
+"""A network, or its frozen prefix, with the weights folded in as constants: the same function,
+rounded otherwise.
 
 With constants TensorFlow merges BatchNorm into the convolutions in front of it and picks faster
-kernels. Features then differ from the exact path in their last digits (below 5e-5 on ImageNet
-weights), so this is only used where a preset says `train.features = "folded"`.
+kernels. What comes out differs from the exact path in its last digits (below 5e-5 on ImageNet
+weights), so training only uses this where a preset says `train.features = "folded"`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2 as to_constants,
 )
 
+from tlui.trainer.model.network import Network
 from tlui.trainer.model.prefix import Prefix
 
 
@@ -23,18 +25,32 @@ def folded(prefix: Prefix) -> Callable[[Any], Any]:
 
     The weights are those of this moment: later changes do not reach it.
     """
+    return _constant(lambda x: prefix.prefix(x, training=False), prefix.network, prefix.shape)
+
+
+def folded_network(network: Network) -> Callable[[Any], Any]:
+    """From images (n, size, size, 3) in 0-255, uint8 or float32, to float32 logits (n, k).
+
+    The weights are those of this moment: later changes do not reach it.
+    """
+    return _constant(network.logits, network, (network.classes,))
+
+
+def _constant(
+    function: Callable[[Any], Any], network: Network, shape: tuple[int, ...]
+) -> Callable[[Any], Any]:
     made: dict[Any, Any] = {}
 
     def run(x: Any) -> Any:
-        return prefix.prefix(tf.cast(x, tf.float32), training=False)
+        return function(tf.cast(x, tf.float32))
 
-    def features(x: Any) -> Any:
+    def call(x: Any) -> Any:
         if x.dtype not in made:
             with tf.init_scope():
-                spec = tf.TensorSpec([None, *prefix.network.scaling.input_shape[1:]], x.dtype)
+                spec = tf.TensorSpec([None, *network.scaling.input_shape[1:]], x.dtype)
                 graph = tf.function(run, input_signature=[spec], jit_compile=False)
                 made[x.dtype] = to_constants(graph.get_concrete_function())
         [found] = made[x.dtype](x)
-        return tf.ensure_shape(found, [None, *prefix.shape])
+        return tf.ensure_shape(found, [None, *shape])
 
-    return features
+    return call
