@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -110,12 +111,38 @@ def has_computed(pid: int, seconds: float) -> None:
 @contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
     """A disk of that size at a folder; skips where none can be mounted."""
+    with _mounted(folder, "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs"):
+        yield folder
+
+
+@contextmanager
+def quota(folder: Path, megabytes: int) -> Iterator[Path]:
+    """A folder on a roomy disk that may hold so much, root or not (btrfs counts for anybody)."""
+    if shutil.which("mkfs.btrfs") is None:
+        pytest.skip("no quota can be set here (needs btrfs-progs)")
+    image = folder.with_name("image")
+    with open(image, "wb") as file:
+        file.truncate(400 << 20)
+    subprocess.run(["mkfs.btrfs", "-q", str(image)], check=True, capture_output=True)
+    with _mounted(folder, "-o", "loop", str(image)):
+        limited = folder / "limited"
+        for words in (
+            ("quota", "enable", folder),
+            ("subvolume", "create", limited),
+            ("qgroup", "limit", f"{megabytes}m", limited),
+        ):
+            subprocess.run(["btrfs", *map(str, words)], check=True, capture_output=True)
+        yield limited
+
+
+@contextmanager
+def _mounted(folder: Path, *what: str) -> Iterator[None]:
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
+    mount = ["mount", *what, str(folder)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("a small disk cannot be mounted here (needs root)")
     try:
-        yield folder
+        yield
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=False)
 
@@ -131,3 +158,9 @@ def fill(disk: Path) -> Path:
             except OSError:
                 pass
     return filler
+
+
+def make_room(disk: Path) -> None:
+    """Undo `fill`."""
+    (disk / "filler").unlink()
+    os.sync()  # a quota is given back with the next commit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from faults.real import (
     events,
     fill,
     has_computed,
+    make_room,
+    quota,
     small_disk,
     tlui,
 )
@@ -20,7 +23,8 @@ from scheduler.bench import Bench, wait_for
 
 from tlui.runs.directory import Home
 from tlui.runs.history import load
-from tlui.runs.status import ENDED, read_status
+from tlui.runs.status import ENDED, LIVE, STALE_HERE_SECONDS, read_status
+from tlui.scheduler.claims import Claims
 from tlui.trainer.checkpoint import Checkpoints
 from tlui.trainer.failure import explain
 
@@ -51,7 +55,7 @@ def test_training_outlives_a_full_disk_and_says_so(
         checkpoint, notes = Checkpoints(run.checkpoints).load()
         assert checkpoint is not None and notes == []
 
-        (disk / "filler").unlink()
+        make_room(disk)
         epoch_reached(run, before + 2)
         wait_for(lambda: run.observe().reason == "", "the all-clear", SLOW_SECONDS)
         alerts = {e["kind"]: e["message"] for e in events(run, "alert")}
@@ -70,7 +74,7 @@ def test_training_outlives_a_full_disk_and_says_so(
         after, notes = Checkpoints(run.checkpoints).load()
         assert after is not None and notes == []
         assert after.state["epoch"] >= checkpoint.state["epoch"]
-        (disk / "filler").unlink()
+        make_room(disk)
         assert tlui("stop", waiting.id).returncode == 0
         done = tlui("resume", run.id, "--detach")
         assert done.returncode == 0, done.stderr
@@ -82,3 +86,52 @@ def test_training_outlives_a_full_disk_and_says_so(
 def test_a_quota_is_told_as_a_full_disk() -> None:
     outcome = explain(OSError(errno.EDQUOT, "Disk quota exceeded", "x"))
     assert outcome.state == "failed" and "Free some space" in outcome.advice
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_training_outlives_a_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that leaves no room for a single word, not even in the place of an old one."""
+    with quota(tmp_path / "disk", 60) as disk:
+        bench = Bench(Home.at(disk / "home"))
+        monkeypatch.setenv("TLUI_HOME", str(bench.home.path))
+        run = detached(bench.home, tmp_path, "--set", "phase.0.epochs=100000")
+        waiting = detached(bench.home, tmp_path)
+        epoch_reached(run, 3)
+        wait_for(lambda: (run.checkpoints / "last.npz").exists(), "a checkpoint", SLOW_SECONDS)
+        _, trainer = bench.holders(run)
+        fill(disk)
+        before = len(load(run).epochs)
+        has_computed(trainer, 3)  # a checkpoint is due every second
+        assert run.observe().state in ("running", "stale") and run.observe().alive
+        later = run.observe(now=time.time() + STALE_HERE_SECONDS + 5)
+        assert later.state == "stale" and "quota" in later.reason
+        checkpoint, notes = Checkpoints(run.checkpoints).load()
+        assert checkpoint is not None and notes == []
+
+        make_room(disk)
+        epoch_reached(run, before + 2)
+        wait_for(
+            lambda: any("could not be written" in e["message"] for e in events(run, "alert")),
+            "word of what was lost",
+            SLOW_SECONDS,
+        )
+        assert len(events(run, "open")) == 1, "it was the same training all along"
+
+        fill(disk)
+        assert tlui("stop", run.id).returncode == 0
+        wait_for(lambda: fill(disk) and bench.state(run) not in LIVE, "the end", SLOW_SECONDS)
+        bench.quiet()  # its device is free
+        assert bench.state(run) in ("failed", "interrupted", "stopped")
+        refused = tlui("queue")
+        assert "Disk quota exceeded" in refused.stderr and "free some space" in refused.stderr
+        assert bench.state(waiting) == "queued" and waiting.id in refused.stdout
+        assert Claims(bench.home).all() == []
+        after, notes = Checkpoints(run.checkpoints).load()
+        assert after is not None and notes == []
+        make_room(disk)
+        assert tlui("stop", waiting.id).returncode == 0
+        assert tlui("resume", run.id, "--detach").returncode == 0
+        epoch_reached(run, after.state["epoch"] + 1)
+        assert tlui("stop", run.id, "--now").returncode == 0
+        bench.quiet()

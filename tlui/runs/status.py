@@ -216,8 +216,11 @@ def judge(given: dict[str, Any] | None, seen: float | None, now: float | None = 
     age = (time.time() if now is None else now) - seen if seen is not None else 0.0
     limit = STALE_HERE_SECONDS if life == "alive" else STALE_ELSEWHERE_SECONDS
     if age > limit:
-        where = "" if life == "alive" else f" from {status.owner.host}"
-        return Observed("stale", f"no heartbeat{where} for {age:.0f}s", status, life == "alive")
+        if life == "alive":
+            reason = f"no heartbeat for {age:.0f}s: its disk may hang, be full or over its quota"
+        else:
+            reason = f"no heartbeat from {status.owner.host} for {age:.0f}s"
+        return Observed("stale", reason, status, life == "alive")
     return Observed(status.state, status.reason, status, life == "alive")
 
 

@@ -24,6 +24,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tlui.errors import TluiError
@@ -162,7 +163,7 @@ class Claims:
                     Claim(slot, run_id, me, devices=(key,), host=self.host, per_device=per_device)
                 )
             run = Claim(RUN + run_id, run_id, me, tuple(devices), self.host, per_device)
-            return all(self._create(claim) for claim in [*slots, run])
+            return self._create([*slots, run])
 
     def occupants(self, key: str) -> list[Claim]:
         """The live claims on a device of this host."""
@@ -268,18 +269,26 @@ class Claims:
         (self.folder / name).unlink(missing_ok=True)
         return True
 
-    def _create(self, claim: Claim) -> bool:
+    def _create(self, claims: Sequence[Claim]) -> bool:
+        """Make the files of all these claims or of none; under the lock."""
+        made: list[Path] = []
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            handle = os.open(self.folder / claim.name, flags, FILE_MODE)
-        except FileExistsError:
-            return False
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(claim.to_dict(), file)
+            for claim in claims:
+                path = self.folder / claim.name
+                handle = os.open(path, flags, FILE_MODE)
+                made.append(path)
+                with os.fdopen(handle, "w", encoding="utf-8") as file:
+                    json.dump(claim.to_dict(), file)
         except OSError as error:
-            (self.folder / claim.name).unlink(missing_ok=True)
-            raise TluiError(f"{self.folder}: cannot be written ({error.strerror})") from error
+            for path in made:
+                path.unlink(missing_ok=True)
+            if isinstance(error, FileExistsError):
+                return False
+            raise TluiError(
+                f"{self.folder}: cannot be written ({error.strerror}); free some space or mend "
+                "the permissions of tlui's home"
+            ) from error
         return True
 
     def _replace(self, claim: Claim, holders: tuple[Identity, ...]) -> None:
