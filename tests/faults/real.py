@@ -136,6 +136,28 @@ def quota(folder: Path, megabytes: int) -> Iterator[Path]:
 
 
 @contextmanager
+def stalling_disk(folder: Path) -> Iterator[Path]:
+    """A disk that stalls while `stalled`; skips where none can be mounted."""
+    image = folder.with_name("image")
+    with open(image, "wb") as file:
+        file.truncate(64 << 20)
+    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True, capture_output=True)
+    with _mounted(folder, "-o", "loop", str(image)):
+        yield folder
+
+
+@contextmanager
+def stalled(disk: Path) -> Iterator[None]:
+    """No write to that disk comes to an end, as on a network disk whose server is gone."""
+    assert disk.is_mount()
+    subprocess.run(["fsfreeze", "--freeze", str(disk)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["fsfreeze", "--unfreeze", str(disk)], check=True)
+
+
+@contextmanager
 def _mounted(folder: Path, *what: str) -> Iterator[None]:
     folder.mkdir()
     mount = ["mount", *what, str(folder)]

@@ -7,15 +7,17 @@ import os
 import signal
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from factory import age
-from faults.real import tlui
+from faults.real import stalled, stalling_disk, tlui
 from scheduler.bench import Bench, kill, wait_for
 from scheduler.test_claims import forge
 
 from tlui.errors import TluiError
-from tlui.runs.directory import RunDirectory
+from tlui.runs.directory import Home, RunDirectory
+from tlui.runs.history import load
 from tlui.runs.process import Identity, boot_time, identify
 from tlui.runs.status import STALE_HERE_SECONDS, Status, read_status, write_status
 from tlui.scheduler import control, order
@@ -88,6 +90,32 @@ def test_a_trainer_that_stands_still_is_stale_and_left_alone(bench: Bench) -> No
     bench.go()
     bench.ended(run, waiting)
     assert bench.starts() == [run.id, waiting.id]
+
+
+@pytest.mark.slow
+def test_a_stalled_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every write to the home hangs for longer than a heartbeat may be late."""
+    with stalling_disk(tmp_path / "disk") as disk:
+        bench = Bench(Home.at(disk / "home"))
+        monkeypatch.setenv("TLUI_HOME", str(bench.home.path))
+        run, waiting = bench.add("wait"), bench.add("finish")
+        bench.start()
+        bench.running(run)
+        holders = bench.holders(run)
+        assert shown(run) == "running"
+        with stalled(disk):
+            wait_for(lambda: shown(run) == "stale", "stale", STALE_HERE_SECONDS + 20)
+            assert "its disk may hang" in tlui("show", run.id).stdout
+            assert shown(waiting) == "queued" and bench.holders(run) == holders
+            known = load(run).steps.x[-1]
+        bench.until(run, "running")
+        wait_for(lambda: load(run).steps.x[-1] > known, "training goes on")
+        bench.go()
+        bench.ended(run, waiting)
+        bench.quiet()
+        steps = [int(step) for step in load(run).steps.x]
+        assert steps == list(range(1, len(steps) + 1)), "no point is missing"
+        assert bench.starts() == [run.id, waiting.id]
 
 
 def test_a_stale_one_proven_dead_is_interrupted(bench: Bench) -> None:
