@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from scheduler.bench import Bench
 
-from tlui.runs.directory import Home
+from tlui.runs.directory import Home, RunDirectory
 from tlui.scheduler.claims import CPU, Claims
 from tlui.scheduler.devices import choose, list_devices
 from tlui.scheduler.launch import environment
 from tlui.scheduler.order import Wishes
+from tlui.scheduler.queue import places
+from tlui.scheduler.start import start
 
 OTHERS_PID = 1
 """init: a process of somebody else, unless the tests run as root."""
@@ -132,3 +136,45 @@ def test_a_trainer_sees_its_devices_and_no_others() -> None:
     assert env["CUDA_VISIBLE_DEVICES"] == "GPU-a,GPU-b"
     assert (env["TLUI_DEVICE"], env["X"]) == ("two", "y")
     assert environment([CPU], "cpu", os.environ)["CUDA_VISIBLE_DEVICES"] == "-1"
+
+
+class TestStarted:
+    """From NVML's word to what the trainer's process may see."""
+
+    def seen(self, bench: Bench, run: RunDirectory) -> str:
+        bench.running(run)
+        _, trainer = bench.holders(run)
+        words = Path(f"/proc/{trainer}/environ").read_bytes().split(b"\0")
+        return next(w for w in words if w.startswith(b"CUDA_VISIBLE_DEVICES=")).decode()
+
+    def test_around_other_peoples_gpus(self, bench: Bench) -> None:
+        nvml = Nvml({"pids": [OTHERS_PID], "used": 9000}, {"used": 900}, {"used": 500})
+        runs = [bench.add(f"wait-{i}") for i in range(3)]
+        started = start(bench.home, trainer=bench.trainer, nvml=nvml)
+        assert started == [runs[0].id, runs[1].id]
+        assert self.seen(bench, runs[0]) == "CUDA_VISIBLE_DEVICES=GPU-2", "the freest first"
+        assert self.seen(bench, runs[1]) == "CUDA_VISIBLE_DEVICES=GPU-1"
+        [waiting] = [p for p in places(bench.home, nvml) if p.state == "queued"]
+        assert "GPU 0 is in use by" in waiting.reason and "GPU 1, where" in waiting.reason
+        assert start(bench.home, trainer=bench.trainer, nvml=nvml) == []
+        assert bench.state(runs[2]) == "queued"
+
+    def test_sharing_as_far_as_memory_goes(self, bench: Bench) -> None:
+        wishes = Wishes(per_device=2, min_free_memory=4000)
+        runs = [bench.add(f"wait-{i}", wishes) for i in range(3)]
+        full, roomy = Nvml({"used": 13_000}), Nvml({"used": 300})
+        assert start(bench.home, trainer=bench.trainer, nvml=full) == []
+        assert (
+            "waits for 4000 MB free on GPU 0, which has 3000" in places(bench.home, full)[0].reason
+        )
+        started = start(bench.home, trainer=bench.trainer, nvml=roomy)
+        assert started == [runs[0].id, runs[1].id], "two on one GPU, no third"
+        assert {self.seen(bench, run) for run in runs[:2]} == {"CUDA_VISIBLE_DEVICES=GPU-0"}
+
+    def test_our_own_trainers_do_not_count_as_others(self, bench: Bench) -> None:
+        first, second = bench.add("wait-1", Wishes(per_device=2)), bench.add("wait-2")
+        third = bench.add("wait-3", Wishes(per_device=2))
+        assert start(bench.home, trainer=bench.trainer, nvml=Nvml({})) == [first.id, third.id]
+        bench.running(first)
+        mine = Nvml({"pids": [bench.holders(first)[1]], "used": 6000})
+        assert "where" in next(p.reason for p in places(bench.home, mine) if p.run == second)

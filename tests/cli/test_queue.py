@@ -1,0 +1,88 @@
+"""`tlui queue` as a person types it, while the only device is taken."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from faults.real import PRESET, tlui
+
+from tlui.runs.directory import Home
+from tlui.scheduler import order
+from tlui.scheduler.claims import CPU, Claims
+from tlui.scheduler.order import Wishes
+
+LAB = (
+    PRESET
+    + """
+[[experiment]]
+name = "first"
+sweep = { "train.seed" = [1, 2] }
+[[experiment]]
+name = "second"
+start_from = { experiment = "first", pick = "best" }
+"""
+)
+
+
+@pytest.fixture
+def lab(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A preset of three runs; this very process holds the CPU, so that they wait."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    path = tmp_path / "lab.toml"
+    path.write_text(LAB)
+    claims = Claims(home)
+    assert claims.take("ffffffff", [CPU])
+    yield path
+    claims.release("ffffffff")
+
+
+def names() -> list[str]:
+    """What waits, in its order."""
+    done = tlui("queue", "--json")
+    assert done.returncode == 0, done.stderr
+    places = [json.loads(line) for line in done.stdout.splitlines()]
+    return [place["name"] for place in places if place["state"] in ("queued", "held")]
+
+
+def test_adding_a_lab_queues_it_whole_with_its_wishes(home: Home, lab: Path) -> None:
+    done = tlui("queue", "add", lab, "--per-device", "2", "--min-free-memory", "4000")
+    assert done.returncode == 0, done.stderr
+    line = order.entries(home)
+    assert [entry.wishes() for entry in line] == [Wishes(per_device=2, min_free_memory=4000)] * 3
+    waiting = names()
+    assert waiting[-1] == "second" and len(waiting) == 3
+    said = tlui("queue").stdout
+    assert said.count("waits for the CPU, where ffffffff runs") == 2, said
+    assert "waits for first" in said, "the child says for whom"
+
+
+def test_detach_is_the_same_and_returns(home: Home, lab: Path) -> None:
+    done = tlui("run", "--detach", lab, "--per-device", "3")
+    assert done.returncode == 0, done.stderr
+    assert [entry.wishes().per_device for entry in order.entries(home)] == [3] * 3
+    assert all(run.observe().state == "queued" for run in home)
+
+
+def test_rearranging(home: Home, lab: Path) -> None:
+    assert tlui("queue", "add", lab).returncode == 0
+    one, two, three = names()
+    for verb, run, then in (
+        ("top", three, [three, one, two]),
+        ("down", three, [one, three, two]),
+        ("up", two, [one, two, three]),
+    ):
+        done = tlui("queue", verb, run)
+        assert done.returncode == 0 and names() == then, (verb, done.stderr)
+    assert tlui("queue", "hold", two).returncode == 0
+    assert "held back (tlui queue release" in tlui("queue").stdout
+    assert tlui("queue", "release", two).returncode == 0
+    assert "held back" not in tlui("queue").stdout
+    assert tlui("queue", "drop", one).returncode == 0
+    assert names() == [two, three]
+    again = tlui("queue", "drop", one)
+    assert again.returncode == 1 and "is not queued, it is stopped" in again.stderr
+    unknown = tlui("queue", "top", "nobody")
+    assert unknown.returncode != 0 and "nobody" in unknown.stderr
