@@ -1,4 +1,4 @@
-"""The app in a real terminal, by the keyboard alone."""
+"""The app in a real terminal, by the keyboard alone: here, and over a real SSH connection."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import psutil
 import pytest
+from e2e.ssh import Server
 from e2e.terminal import Terminal, until
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +55,15 @@ class Store:
         events = [json.loads(line) for line in lines]
         return [event["epoch"] for event in events if event["type"] == "epoch"]
 
+    def apps(self) -> list[psutil.Process]:
+        """The processes of open apps."""
+        found = []
+        for process in psutil.process_iter(["cmdline", "environ"]):
+            mine = (process.info["environ"] or {}).get("TLUI_HOME") == str(self.home)
+            if mine and (process.info["cmdline"] or [])[1:] == list(APP[1:]):
+                found.append(process)
+        return found
+
     def state(self, run: Path) -> str:
         """What its status says."""
         return str(json.loads((run / "status.json").read_text())["state"])
@@ -67,6 +78,14 @@ def store(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Store]:
     for process in psutil.process_iter(["cmdline"]):
         if any(str(made.home) in word for word in process.info["cmdline"] or ()):
             process.kill()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A real sshd on loopback."""
+    made = Server(tmp_path / "ssh")
+    yield made
+    made.close()
 
 
 @pytest.fixture
@@ -98,7 +117,7 @@ def under_cursor(screen: str) -> str:
 
 def label_under_cursor(screen: str) -> str:
     """The label of the field with the cursor; empty while there is none."""
-    found = re.match(r"[▌!] (.{12})", under_cursor(screen))
+    found = re.match(r"[▌!] (.{1,12})", under_cursor(screen))
     return found[1].strip() if found else ""
 
 
@@ -126,25 +145,23 @@ def fill(terminal: Terminal, label: str, text: str, key: str = "Down") -> None:
     terminal.wait_for(typed, f"{text} in {label}")
 
 
-def launch_scenes(terminal: Terminal, realdata: Path) -> None:
-    """From the runs screen: build an experiment on real photos in the form and launch it."""
+def build_scenes(terminal: Terminal, realdata: Path, epochs: str) -> None:
+    """From the runs screen: build an experiment on real photos in the form."""
     terminal.wait("runs", "? help")
     terminal.press("n")
     terminal.wait("new run", "launch")
     fill(terminal, "name", "scenes")
-    go_to(terminal, "source")
-    terminal.press("Down")
     fill(terminal, "path", str(realdata / "datasets" / "intel6"))
     fill(terminal, "image", "64")
     fill(terminal, "batch", "16")
     fill(terminal, "backbone", "MobileNetV2")
     fill(terminal, "alpha", "0.35")
-    fill(terminal, "epochs", str(EPOCHS))
+    fill(terminal, "epochs", epochs)
     # Flipped photos cannot be cached as features: the run lives long enough to be watched.
     fill(terminal, "flip", "horizontal", key="Tab")
-    terminal.wait("1 run will be made", "no errors", "buildings")
-    terminal.press("C-r")
-    terminal.wait("scenes #", "charts", "MobileNetV2")
+    runs = 1 + epochs.count(",")
+    word = "1 run will be made" if runs == 1 else f"{runs} runs will be made"
+    terminal.wait(word, "no errors", "buildings")
 
 
 def epochs_shown(screen: str, of: int = EPOCHS) -> int:
@@ -161,7 +178,9 @@ def test_from_an_empty_store_to_two_epochs_and_a_stop(
     store: Store, opened: Open, realdata: Path
 ) -> None:
     terminal = opened(APP, store.env)
-    launch_scenes(terminal, realdata)
+    build_scenes(terminal, realdata, str(EPOCHS))
+    terminal.press("C-r")
+    terminal.wait("scenes #", "charts", "MobileNetV2")
     terminal.wait_for(lambda screen: epochs_shown(screen) >= 2, "second epoch")
     run = store.run("scenes")
     assert store.epochs(run)[:2] == [1, 2]
@@ -200,3 +219,74 @@ def test_opens_and_survives_any_size(store: Store, opened: Open, width: int, hei
     terminal.press("q")
     until(lambda: terminal.dead, "end of the app", seen=terminal.screen)
     assert "Traceback" not in terminal.screen()
+
+
+LONG, SHORT = 12, 2
+"""Epochs of the two runs of the SSH test: one to lose the connection in, one to compare with."""
+
+
+def test_a_lost_connection_costs_nothing(
+    store: Store, server: Server, opened: Open, realdata: Path, tmp_path: Path
+) -> None:
+    """Build on real photos, launch, lose the line, come back, read, compare, export."""
+
+    def connect() -> Terminal:
+        return opened(server.command(APP, store.env))
+
+    terminal = connect()
+    build_scenes(terminal, realdata, f"{LONG}, {SHORT}")
+    terminal.press("C-r")
+    terminal.wait("2 runs", "1 running", "1 queued")
+    long, short = store.run(f"scenes-{LONG}"), store.run(f"scenes-{SHORT}")
+    terminal.press("G")  # the older one
+    terminal.press("Enter")
+    terminal.wait(f"scenes-{LONG} #", "charts", "MobileNetV2")
+    terminal.wait_for(lambda screen: epochs_shown(screen, LONG) >= 2, "second epoch")
+
+    assert store.state(long) == "running"
+    psutil.Process(terminal.pid).kill()  # the client: to the other end, the line is dead
+    until(lambda: not store.apps(), "end of the app whose terminal is gone")
+    assert store.state(long) == "running"
+    lost = len(store.epochs(long))
+    until(lambda: len(store.epochs(long)) > lost, "epoch while nobody looks")
+
+    terminal = connect()
+    terminal.wait("runs", f"scenes-{LONG}", f"scenes-{SHORT}")
+    terminal.press("G", "Enter")
+    terminal.wait(f"scenes-{LONG} #")
+    terminal.wait("finished", f"epoch {LONG}/{LONG}")
+    terminal.press("2")
+    log = terminal.wait("[2 log]", f"epoch {LONG} in")
+    assert [int(n) for n in re.findall(r" epoch (\d+) in ", log)] == list(range(1, LONG + 1))
+    assert store.epochs(long) == list(range(1, LONG + 1))
+
+    terminal.press("3")
+    table = terminal.wait("[3 tables]", "confusion (test)", "precision", "recall")
+    result = json.loads((long / "result.json").read_text())
+    accuracy = result["metrics"]["test_accuracy"]
+    row = re.search(r"^.* accuracy +\.\d{4} +\.\d{4} +(\.\d{4})", table, re.MULTILINE)
+    assert row is not None and float(row[1]) == pytest.approx(accuracy, abs=1e-4), table
+
+    until(lambda: store.state(short) == "finished", "end of the second run")
+    terminal.press("Escape")
+    terminal.wait("? help", "2 runs")
+    terminal.press("Home", "Space", "Space")
+    terminal.wait("2 marked")
+    terminal.press("=")
+    both = terminal.wait("compare", "val_accuracy", "phase.0.epochs", "test_accuracy")
+    differs = re.search(r"phase\.0\.epochs +(\d+) +(\d+)", both)
+    assert differs is not None and {int(n) for n in differs.groups()} == {LONG, SHORT}
+
+    terminal.press("e")
+    terminal.wait("Export CSV", "2 runs")
+    terminal.press("C-u")
+    terminal.type(str(tmp_path / "both.csv"))
+    terminal.wait("both.csv")
+    terminal.press("Enter")
+    terminal.wait("wrote 2 runs")
+    read = pd.read_csv(tmp_path / "both.csv").set_index("name")
+    assert set(read["phase.0.epochs"]) == {LONG, SHORT}
+    assert read.loc[f"scenes-{LONG}", "test_accuracy"] == pytest.approx(accuracy)
+    assert set(read["state"]) == {"finished"}
+    terminal.press("q")
+    until(lambda: not store.apps(), "end of the app")
