@@ -35,6 +35,21 @@ def progress_words(progress: dict[str, Any], ascii: bool) -> list[str]:
     return [printable(word) for word in words]
 
 
+def machine_words(sample: dict[str, Any], ascii: bool) -> str:
+    """`gpu 93% 11.2G 71°C  cpu 182% 1.3G`, as far as a `system` event tells."""
+    words = []
+    for name, memory in (("gpu", "gpu_mb"), ("cpu", "ram_mb")):
+        share = sample.get(f"{name}_percent")
+        if isinstance(share, int | float):
+            text = f"{name} {share:.0f}%"
+            if sample.get(memory) is not None:
+                text += f" {format.memory(sample[memory], ascii)}"
+            if name == "gpu" and isinstance(sample.get("gpu_celsius"), int | float):
+                text += f" {sample['gpu_celsius']:.0f}{'C' if ascii else '°C'}"
+            words.append(text)
+    return "  ".join(words)
+
+
 def what_it_is(row: Row) -> str:
     """`intel · MobileNetV2 · head · 1e-4`."""
     parts = [row.dataset, row.backbone, row.regime, row.lr]
@@ -95,7 +110,8 @@ def heading(text: str, width: int, focused: bool = False, note: str = "") -> Lin
 
 def pairs(found: list[tuple[str, str, str]], width: int, label: int = 0) -> list[Line]:
     """Aligned `label value` lines; the third item is the value's style."""
-    label = label or min(max((cells([(k, "")]) for k, _, _ in found), default=0), width // 2)
+    most = max(width // 2, min(width - 17, 24))
+    label = label or min(max((cells([(k, "")]) for k, _, _ in found), default=0), most)
     out: list[Line] = []
     for key, value, style in found:
         room = max(width - label - 3, 8)

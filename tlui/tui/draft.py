@@ -39,6 +39,7 @@ LABELS = {
     "head.output": "output", "train.early_stopping.patience": "patience",
     "train.early_stopping.min_delta": "min delta", "train.mixed_precision": "mixed prec.",
     "train.steps_per_execution": "steps/call", "evaluate.batch_size": "batch",
+    "phase.optimizer.global_clipnorm": "clip together",
     "dataset.validation_folder": "val folder", "dataset.validation_list": "val list",
     "dataset.validation_files": "val files", "dataset.validation_split": "val split",
 }  # fmt: skip
@@ -303,7 +304,7 @@ def _field(path: str, section: str) -> Field:
     node = node_at(tuple(path.split(".")))
     assert node is not None, path
     leaf = path.rpartition(".")[2]
-    label = LABELS.get(path)
+    label = LABELS.get(re.sub(r"^phase\.\d+\.", "phase.", path))
     if label is None:
         rest = path.split(".")
         label = " ".join(rest[3:]) if rest[0] == "phase" and len(rest) > 3 else leaf

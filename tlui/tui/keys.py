@@ -107,6 +107,8 @@ def _keys() -> list[Key]:
         Key("smooth_less", ("S",), "chart", "less smooth", "smooth less"),
         Key("zoom_in", ("+",), "chart", "zoom", "zoom in on the crosshair"),
         Key("zoom_out", ("-",), "chart", "zoom out", "zoom out"),
+        Key("pan_left", ("[",), "chart", "pan", "move the zoomed window left"),
+        Key("pan_right", ("]",), "chart", "pan", "move the zoomed window right"),
         Key("x_axis", ("t",), "chart", "x axis", "x by epoch, step or time"),
         # compare and leaderboard
         Key("metric", ("m",), "compare", "metric", "next metric", {"compare": 1, "board": 2}),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from tlui.tui import describe
 from tlui.tui.lines import Line, cells, clip, pad, shorten, side_by_side, wrap
 from tlui.tui.live import LiveRun
 from tlui.tui.theme import Theme
+from tlui.tui.wrong import Wrong, wrong_lines
 
 SPLITS = ("test", "val", "train")
 WARN_LEVELS = frozenset({"warning", "error", "critical"})
@@ -77,16 +77,6 @@ def _cut(text: str, width: int) -> list[str]:
 # -- tables
 
 
-@dataclass(frozen=True)
-class Wrong:
-    """An image the model was sure of, and wrong."""
-
-    file: str
-    said: str
-    is_: str
-    probability: float
-
-
 def table_lines(
     live: LiveRun, wrong: Sequence[Wrong] | None, width: int, look: Theme
 ) -> list[Line]:
@@ -122,7 +112,7 @@ def table_lines(
     if chosen:
         lines += [[], *class_lines(splits[chosen[0]], chosen[0], width, ascii)]
     if wrong:
-        lines += [[], *wrong_lines(wrong, chosen[0] if chosen else "", width)]
+        lines += [[], *wrong_lines(wrong, chosen[0] if chosen else "", width, look)]
     for more in confusions[1:]:
         lines += [[], *more]
     skipped = result.get("skipped_images") or []
@@ -209,54 +199,6 @@ def class_lines(split: dict[str, Any], name: str, width: int, ascii: bool) -> li
         line.append((pad(format.count(row.get("support"), ascii), 10, True), "dim"))
         lines.append(line)
     return lines
-
-
-def wrong_lines(wrong: Sequence[Wrong], split: str, width: int) -> list[Line]:
-    """Images the model was sure of, and wrong, surest first."""
-    said = min(max(len(w.said) for w in wrong), 14)
-    is_ = min(max(len(w.is_) for w in wrong), 14)
-    lines: list[Line] = [[(f" most confidently wrong ({split})", "title")]]
-    for one in wrong:
-        lines.append(
-            [
-                (f" {format.metric(one.probability)} ", "value"),
-                ("said ", "dim"),
-                (pad(one.said, said), "warn"),
-                (" is ", "dim"),
-                (pad(one.is_, is_), "good"),
-                ("  " + shorten(one.file, max(width - said - is_ - 20, 8)), ""),
-            ]
-        )
-    return lines
-
-
-def find_wrong(live: LiveRun, split: str = "test", most: int = 12) -> list[Wrong]:
-    """The most confidently wrong images of a split, from its stored predictions; may block."""
-    import numpy as np
-
-    try:
-        with np.load(live.run.predictions / f"{split}.npz", allow_pickle=False) as stored:
-            label = np.asarray(stored["label"])
-            probabilities = np.asarray(stored["probabilities"])
-            files = np.asarray(stored["file"])
-    except (OSError, ValueError, KeyError):
-        return []
-    if probabilities.ndim != 2 or len(probabilities) != len(label):
-        return []
-    if probabilities.shape[1] == 1:
-        probabilities = np.hstack([1 - probabilities, probabilities])
-    said = probabilities.argmax(axis=1)
-    sure = probabilities.max(axis=1)
-    order = [int(i) for i in np.argsort(-sure, kind="stable") if said[i] != label[i]][:most]
-    names = live.class_names()
-
-    def name(index: int) -> str:
-        return printable(names[index]) if 0 <= index < len(names) else str(index)
-
-    return [
-        Wrong(printable(files[i]), name(int(said[i])), name(int(label[i])), float(sure[i]))
-        for i in order
-    ]
 
 
 def epoch_table(live: LiveRun, width: int, ascii: bool) -> list[Line]:

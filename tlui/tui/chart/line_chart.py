@@ -1,7 +1,8 @@
 """The chart as a widget: a `Plot` painted as strips, the same keys on every chart.
 
-Arrow keys read values (shift ×10), `y` `Y` log axes, `s` `S` smoothing, `+` `-` zoom, `t` the x
-axis; a click puts the crosshair. Only rows whose characters changed are painted again.
+Arrow keys read values (shift ×10), `y` `Y` log axes, `s` `S` smoothing, `+` `-` zoom, `[` `]` pan,
+`t` the x axis; a click puts the crosshair, the wheel zooms.
+Only rows whose characters changed are painted again.
 """
 
 from __future__ import annotations
@@ -62,6 +63,10 @@ class LineChart(Sheet, can_focus=True):
                 plot.zoom_by(1)
             case "zoom_out":
                 plot.zoom_by(-1)
+            case "pan_left":
+                plot.pan(-1)
+            case "pan_right":
+                plot.pan(1)
             case "x_axis":
                 plot.next_axis()
             case _:
@@ -72,6 +77,12 @@ class LineChart(Sheet, can_focus=True):
     def on_click(self, event: events.Click) -> None:
         self.plot.point(event.x - 1)
         self.redraw()
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        self.act("zoom_in")
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        self.act("zoom_out")
 
     def on_focus(self) -> None:
         self.redraw()

@@ -96,6 +96,12 @@ class Plot:
         near = ZOOMS.index(self.zoom) + by
         self.zoom = ZOOMS[min(max(near, 0), len(ZOOMS) - 1)]
 
+    def pan(self, by: int) -> None:
+        """Move the window right (`1`) or left (`-1`) by half of what it shows."""
+        half = 0.5 / self.zoom
+        middle = min(max(self.centre, half), 1 - half)
+        self.centre = min(max(middle + by * half, half), 1 - half)
+
     def move(self, by: int) -> None:
         """Move the crosshair by `by` cells, or to the next point where points are further apart."""
         frame = self.frame
@@ -349,7 +355,8 @@ class Plot:
             for index, item in enumerate(items):
                 line += ([("  ", "")] if index else []) + item
             return [line]
-        most = max(1, (height - 4) // 4)
+        # read at a crosshair, every value counts more than the height of the curves
+        most = max(1, (height - 4) // 4 if self.cursor is None else height - 6)
         lines: list[Line] = [title]
         row: Line = []
         for index, item in enumerate(items):

@@ -27,7 +27,7 @@ class Modal(ModalScreen[Any]):
     AUTO_FOCUS = None
     SCOPES: ClassVar[tuple[str, ...]] = ("list",)
     DEFAULT_CSS = """
-    Modal { align: center middle; background: transparent; }
+    Modal { align: center middle; }
     Modal > #box {
         width: 64; max-width: 96%; height: auto; max-height: 90%; padding: 0 1;
         border: round $accent; background: $background;

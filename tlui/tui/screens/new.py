@@ -15,6 +15,7 @@ from tlui.errors import TluiError
 from tlui.runs.directory import Home
 from tlui.runs.text import printable
 from tlui.tui import forecast
+from tlui.tui.choices import offer
 from tlui.tui.draft import Draft
 from tlui.tui.forecast import Checked, Seen
 from tlui.tui.lines import Line
@@ -211,6 +212,7 @@ class NewScreen(Framed):
     def _suggest(self) -> None:
         """Offer to complete a choice at once, a path from a thread."""
         form = self.form
+        self.forecast.offered(offer(self.draft, form.field, form.text, self.tlui.look.ascii))
         form.ghost = ""
         text, field = form.text, form.field
         if form.caret < len(text) or not text:

@@ -17,10 +17,11 @@ from tlui.tui.chart.line_chart import LineChart
 from tlui.tui.lines import Line, clip, ends
 from tlui.tui.live import LiveRun, RunWatch
 from tlui.tui.messages import RunChanged, WorkDone, WorkFailed
-from tlui.tui.screens.framed import Framed
+from tlui.tui.screens.framed import MEDIUM, Framed
 from tlui.tui.widgets.run_charts import curves, plots
 from tlui.tui.widgets.sheet import Sheet
 from tlui.tui.widgets.text_pane import FollowPane, TextPane
+from tlui.tui.wrong import Wrong, find_wrong
 
 CHART_ROWS = 8
 """Fewest rows worth giving to a chart."""
@@ -87,7 +88,7 @@ class RunScreen(Framed):
         self.tables = TextPane("tables", self._tables, id="tables")
         self.config = TextPane("configuration", self._config, id="config")
         self.first_chart = 0
-        self.wrong: list[report.Wrong] | None = None
+        self.wrong: list[Wrong] | None = None
         self._wrong_asked = False
         self.watch_run: RunWatch | None = None
         self.live: LiveRun | None = None
@@ -132,7 +133,7 @@ class RunScreen(Framed):
         self._show_alert(live)
         if live.result is not None and not self._wrong_asked:
             self._wrong_asked = True
-            self.tlui.work_on("wrong", lambda: (report.find_wrong(live), ""))
+            self.tlui.work_on("wrong", lambda: (find_wrong(live), ""))
         self.update_frame()
 
     def work_ended(self, message: WorkDone | WorkFailed) -> None:
@@ -199,13 +200,17 @@ class RunScreen(Framed):
             front = number == self.pane
             line.append((text, "accent" if front else "" if shown else "dim"))
             line.append((" ", ""))
-        phases = self.live.history.phases if self.live else []
-        right: Line = []
-        if phases:
-            learn = format.count(phases[-1].get("trainable_parameters"))
-            total = format.count(phases[-1].get("total_parameters"))
-            right = [(f"{learn} of {total} params learn ", "dim")]
-        return ends(line, right, width)
+        if self.live is None:
+            return line
+        history, ascii = self.live.history, self.tlui.look.ascii
+        words = []
+        if self.live.state in LIVE and history.system:
+            words.append(describe.machine_words(history.system[-1], ascii))
+        if history.phases and (width >= MEDIUM or not words):
+            learn = format.count(history.phases[-1].get("trainable_parameters"), ascii)
+            total = format.count(history.phases[-1].get("total_parameters"), ascii)
+            words.append(f"{learn} of {total} params learn")
+        return ends(line, [(" · ".join(words) + " ", "dim")], width)
 
     def progress_line(self, width: int) -> Line:
         """`epoch 6/10 ████░░  step 14/24  148 img/s`."""

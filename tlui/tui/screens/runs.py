@@ -64,10 +64,10 @@ class RunsScreen(Framed):
     RunsScreen #body { height: 1fr; }
     RunsScreen #left { width: 1fr; }
     RunsScreen #strip { height: 4; }
-    RunsScreen #card { display: none; width: 44; padding: 0 0 0 1; }
+    RunsScreen #card { display: none; width: 40; padding: 0 0 0 1; }
     RunsScreen.medium #card, RunsScreen.wide #card { display: block; }
     RunsScreen.medium #strip, RunsScreen.wide #strip { display: none; }
-    RunsScreen #charts { display: none; width: 62; padding: 0 0 0 2; }
+    RunsScreen #charts { display: none; width: 39; padding: 0 0 0 2; }
     RunsScreen.wide #charts { display: block; }
     """
 

@@ -9,13 +9,15 @@ from tlui.runs import format
 from tlui.runs.text import printable
 from tlui.tui import describe, forecast
 from tlui.tui.chart.plot import Curve, Plot
+from tlui.tui.choices import Offer, offer_lines
 from tlui.tui.forecast import Checked, Seen
 from tlui.tui.lines import Line, pad, shorten, wrap
+from tlui.tui.pictures import half_blocks
 from tlui.tui.report import learning_bar
 from tlui.tui.widgets.sheet import Sheet
 
-THUMBNAIL = 8
-"""Cells across a thumbnail; half as many lines."""
+SMALL, LARGE = 8, 16
+"""Cells across a thumbnail; half as many lines. Large ones where all of them fit."""
 
 
 class ForecastSheet(Sheet):
@@ -33,8 +35,15 @@ class ForecastSheet(Sheet):
         self.waiting = False
         self.counted: list[tuple[int, int]] = []
         self.refusal = ""
+        self.offer: Offer | None = None
+        """The choices of the field under the cursor."""
 
     # -- answers
+
+    def offered(self, offer: Offer | None) -> None:
+        """The choices of the field that is edited now; None for one without a list."""
+        self.offer = offer
+        self.redraw()
 
     def rate(self, curves: list[Curve], problem: str) -> None:
         """The learning rate as it is typed."""
@@ -80,8 +89,13 @@ class ForecastSheet(Sheet):
     def build(self, width: int, height: int) -> list[Line]:
         narrow = width < 50
         tail = self._verdict(width)
-        data = self._data(width, 4 if height < 30 else 8, pictures=height >= 34)
+        offer = self._choices(width, height)
+        pictures = height >= 34 + (len(offer) if offer else 0)
+        data = self._data(width, 4 if height < 30 or offer else 8, height if pictures else 0)
+        if offer and height < 30:
+            data = []  # one question at a time where there is little room
         learns = self._learns(width)
+        data = [*offer, [], *data] if offer and data else offer or data
         room = height - len(data) - len(learns) - len(tail) - 3
         chart = self._rate(width, max(min(room, 10 if narrow else 14), 0))
         lines = [*data, [], *learns, [], *chart]
@@ -92,7 +106,10 @@ class ForecastSheet(Sheet):
         lines += [[]] * (height - len(tail) - len(lines))
         return lines + tail
 
-    def _data(self, width: int, most: int, pictures: bool) -> list[Line]:
+    def _choices(self, width: int, height: int) -> list[Line]:
+        return offer_lines(self.offer, width - 1, max(height // 2 - 2, 4)) if self.offer else []
+
+    def _data(self, width: int, most: int, height: int) -> list[Line]:
         seen = self.seen
         if seen is None:
             text = "looking at the data …" if self.waiting else "no data yet"
@@ -132,8 +149,9 @@ class ForecastSheet(Sheet):
             words.append(f"largest class {largest / least:.1f} times the smallest")
         if words:
             lines.append([(", ".join(words), "warn" if largest > 3 * least else "dim")])
-        if pictures and seen.pictures and self.look.colour and not self.look.ascii:
-            lines += half_blocks(list(seen.pictures.items()), width)
+        if height and seen.pictures and self.look.colour and not self.look.ascii:
+            large = height >= 45 and len(seen.pictures) * (LARGE + 1) <= width
+            lines += half_blocks(list(seen.pictures.items()), width, LARGE if large else SMALL)
         return lines
 
     def _learns(self, width: int) -> list[Line]:
@@ -216,28 +234,3 @@ class ForecastSheet(Sheet):
         names = ", ".join(point.name for point in self.checked.preset.points)
         ready: Line = [("no errors  ", "good"), (shorten(printable(names), width - 13), "dim")]
         return [*[[note] for note in notes[:3]], ready]
-
-
-def half_blocks(pictures: list[tuple[str, Any]], width: int) -> list[Line]:
-    """Thumbnails side by side, two pixels a cell: upper half in the ink, lower in the paper."""
-    fits = max(width // (THUMBNAIL + 1), 1)
-    lines: list[Line] = []
-    chosen = pictures[:fits]
-    small = [picture[:: max(len(picture) // THUMBNAIL, 1), :: max(len(picture) // THUMBNAIL, 1)]
-             for _, picture in chosen]  # fmt: skip
-    for row in range(0, THUMBNAIL, 2):
-        line: Line = []
-        for image in small:
-            for column in range(min(THUMBNAIL, image.shape[1])):
-                top, bottom = image[row, column], image[min(row + 1, len(image) - 1), column]
-                line.append(("▀", f"#{_hex(top)} on #{_hex(bottom)}"))
-            line.append((" ", ""))
-        lines.append(line)
-    names: Line = []
-    for name, _ in chosen:
-        names.append((pad(shorten(printable(name), THUMBNAIL), THUMBNAIL + 1), "dim"))
-    return [*lines, names]
-
-
-def _hex(pixel: Any) -> str:
-    return f"{int(pixel[0]):02x}{int(pixel[1]):02x}{int(pixel[2]):02x}"

@@ -12,7 +12,7 @@ from tlui.tui.draft import Draft, Field
 from tlui.tui.lines import Line, cells, shorten, wrap
 from tlui.tui.widgets.sheet import Sheet
 
-LABEL = 14
+LABEL = 15
 
 
 class FormSheet(Sheet, can_focus=True):
@@ -268,8 +268,8 @@ class FormSheet(Sheet, can_focus=True):
         lines.append(line)
         if here:
             about = self._about(field)
-            if about:
-                lines.append([(" " * (LABEL + 1), ""), (shorten(about, room), "dim")])
+            for part in wrap(about, room)[:3] if about else ():
+                lines.append([(" " * (LABEL + 1), ""), (part, "dim")])
         if wrong:
             for part in wrap(printable(wrong), room)[:3]:
                 lines.append([(" " * (LABEL + 1), ""), (part, "error")])
@@ -292,6 +292,8 @@ class FormSheet(Sheet, can_focus=True):
         return [(printable(text), style) for text, style in line if text]
 
     def _about(self, field: Field) -> str:
+        if field.path == "backbone.name":
+            return "pgdn and pgup go through the list beside"
         if field.choices:
             words = " | ".join(field.choices)
             return f"space: {words}" if self._complete_choice() else words

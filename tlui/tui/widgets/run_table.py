@@ -67,7 +67,7 @@ def _device(row: Row, ascii: bool) -> str:
 
 COLUMNS: tuple[Column, ...] = (
     Column("dataset", "dataset", 10, 9, lambda r, a: printable(r.dataset), sort="dataset"),
-    Column("backbone", "backbone", 11, 6, lambda r, a: printable(r.backbone), sort="backbone"),
+    Column("backbone", "backbone", 12, 6, lambda r, a: printable(r.backbone), sort="backbone"),
     Column("regime", "regime", 9, 4, lambda r, a: _phrase(r.regime, a), sort="regime"),
     Column("lr", "lr", 8, 3, lambda r, a: _phrase(r.lr, a), sort="cfg.lr"),
     Column("curve", "", 5, 7, lambda r, a: format.sparkline(r.points, 5, a), style="s0"),
@@ -78,15 +78,17 @@ COLUMNS: tuple[Column, ...] = (
     Column("epoch", "epoch", 6, 0, lambda r, a: format.progress(r.epoch, r.epochs, a), True,
            style="dim", sort="-epoch"),
     Column("eta", "ETA", 6, 10, _eta, True),
-    Column("took", "took", 6, 11, lambda r, a: format.duration(r.seconds(ARROW["now"]()), a), True,
+    Column("took", "took", 6, 12, lambda r, a: format.duration(r.seconds(ARROW["now"]()), a), True,
            style="dim", sort="-seconds"),
-    Column("device", "device", 10, 12, _device, style="dim", sort="device"),
+    Column("device", "device", 8, 11, _device, style="dim", sort="device"),
     Column("created", "created", 16, 13, lambda r, a: format.moment(r.created, a), style="dim",
            sort="-created"),
 )  # fmt: skip
 STATE_WIDTH = 13
 STATE_RANK = 8
-NAME_LEAST, NAME_MOST = 16, 34
+NAME_LEAST, NAME_ROOMY, NAME_MOST = 16, 20, 34
+ROOMY = 110
+"""Width from which a name gets more before the last columns do."""
 SORTS: tuple[tuple[str, str], ...] = (
     ("created", "-created"),
     ("name", "name"),
@@ -171,7 +173,8 @@ class RunTable(Listing):
 
     def columns(self, width: int) -> tuple[int, bool, list[Column]]:
         """Width of the name, whether the state is spelled out, and the columns that fit."""
-        room = width - 4 - NAME_LEAST
+        least = NAME_LEAST if width < ROOMY else NAME_ROOMY
+        room = width - 4 - least
         chosen: list[Column] = []
         spelled = False
         ranked: list[tuple[int, Column | None]] = [(c.rank, c) for c in COLUMNS]
@@ -184,7 +187,7 @@ class RunTable(Listing):
                 spelled = True
             else:
                 chosen.append(column)
-        name = NAME_LEAST + min(room, NAME_MOST - NAME_LEAST)
+        name = least + min(room, NAME_MOST - least)
         return name, spelled, [c for c in COLUMNS if c in chosen]
 
     def head_lines(self, width: int) -> list[Line]:

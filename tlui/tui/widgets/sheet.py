@@ -49,11 +49,13 @@ class Sheet(Widget):
 
     def redraw(self) -> None:
         """Build anew and repaint what differs."""
+        if self.is_mounted and self.app.screen is self.screen:
+            self._rebuild()  # a change under another screen would paint all of it; resuming redraws
+
+    def _rebuild(self) -> None:
         width, height = self.size
-        if not self.is_mounted or width <= 0 or height <= 0:
+        if width <= 0 or height <= 0:
             return
-        if self.app.screen is not self.screen and not self.app.screen.is_modal:
-            return  # a change under another screen would paint all of it; resuming redraws
         lines = [fill(line, width) for line in self.build(width, height)[:height]]
         lines += [[(" " * width, "")]] * (height - len(lines))
         if self.look.ascii:
@@ -81,7 +83,8 @@ class Sheet(Widget):
     def on_resize(self, event: events.Resize) -> None:
         self._lines = []
         self._painted.clear()
-        self.redraw()
+        if self.is_mounted:
+            self._rebuild()  # also under a window, beside which it shows
 
     def on_show(self) -> None:
         self.redraw()
