@@ -54,7 +54,8 @@ def _keys() -> list[Key]:
             {"run": 5, "compare": 5, "board": 4, "new": 5}, typing=True),
         Key("quit", ("q", "ctrl+q", "ctrl+c"), "app", "quit",
             "leave; says what goes on running", typing=True),
-        Key("next_pane", ("tab",), "app", "next pane", "next pane or field", typing=True),
+        Key("next_pane", ("tab",), "app", "next pane", "next pane or field",
+            {"run": 6, "compare": 6}, typing=True),
         Key("previous_pane", ("shift+tab",), "app", "previous pane", "previous pane or field",
             typing=True),
         *[

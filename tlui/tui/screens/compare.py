@@ -73,6 +73,9 @@ class CompareScreen(Framed):
     def place(self) -> Line:
         return [("compare", "title"), (f"  {len(self.ids)} runs", "dim")]
 
+    def hidden_keys(self) -> set[str]:
+        return {"cursor_left", "log_y"} if self.focused is self.differences else set()
+
     def scopes(self) -> tuple[str, ...]:
         if self.focused is self.differences:
             return ("list", "compare", "app")

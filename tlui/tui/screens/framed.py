@@ -113,6 +113,9 @@ class Framed(Screen[Any]):
         self.footer.redraw()
         self.query_one(StatusLine).redraw()
 
+    def on_descendant_focus(self) -> None:
+        self.update_frame()
+
     def on_resize(self, event: events.Resize) -> None:
         self.fit_to(event.size.width, event.size.height)
 

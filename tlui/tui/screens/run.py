@@ -187,6 +187,8 @@ class RunScreen(Framed):
             hidden.add("stop")
         if state not in ("interrupted", "failed", "stopped"):
             hidden.add("resume")
+        if not isinstance(self.focused, LineChart):
+            hidden |= {"cursor_left", "log_y"}
         return hidden
 
     # -- the two lines on top
@@ -298,7 +300,7 @@ class RunScreen(Framed):
         else:
             self.pane = {"log": 2, "tables": 3, "config": 4}[str(target.id)]
         self.show_panes()
-        self.call_after_refresh(self.set_focus, target)
+        self.set_focus(target)
         self.update_frame()
 
     def focus_pane(self) -> None:
@@ -311,7 +313,7 @@ class RunScreen(Framed):
     def to_pane(self, number: int) -> None:
         self.pane = number
         self.show_panes()
-        self.call_after_refresh(self.focus_pane)
+        self.focus_pane()
         self.update_frame()
 
     def scopes(self) -> tuple[str, ...]:

@@ -307,9 +307,3 @@ class FormSheet(Sheet, can_focus=True):
             index = self._rows[event.y]
             if index is not None:
                 self.go(index)
-
-    def on_focus(self) -> None:
-        self.redraw()
-
-    def on_blur(self) -> None:
-        self.redraw()

@@ -127,9 +127,3 @@ class Listing(Sheet, can_focus=True):
 
     def on_mouse_scroll_up(self) -> None:
         self.go(self.cursor - 3)
-
-    def on_focus(self) -> None:
-        self.redraw()
-
-    def on_blur(self) -> None:
-        self.redraw()

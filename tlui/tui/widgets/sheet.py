@@ -86,6 +86,10 @@ class Sheet(Widget):
         if self.is_mounted:
             self._rebuild()  # also under a window, beside which it shows
 
+    def watch_has_focus(self, has_focus: bool) -> None:
+        super().watch_has_focus(has_focus)
+        self.redraw()  # events of focus come to a subclass before the widget knows of it
+
     def on_show(self) -> None:
         self.redraw()
 

@@ -68,12 +68,6 @@ class TextPane(Sheet, can_focus=True):
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
         self.scroll_lines(-3)
 
-    def on_focus(self) -> None:
-        self.redraw()
-
-    def on_blur(self) -> None:
-        self.redraw()
-
 
 class FollowPane(TextPane):
     """A log: at its end until somebody scrolls up."""
