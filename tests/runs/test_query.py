@@ -108,7 +108,7 @@ def test_filter(index: Index, text: str, found: str) -> None:
     ("text", "says", "position"),
     [
         ("ok vla_accuracy>.9", 'column 4: "vla_accuracy" is not a field .*"val_accuracy"', 3),
-        ("cfg.droput>.1", 'did you mean "cfg.head.dropout"', 0),
+        ("cfg.droput>.1", 'did you mean "cfg.dropout"', 0),
         ("cfg.name:x", "cfg.backbone.name.*say which", 0),
         ('note:"open', 'column 6: the quote " is never closed', 5),
         ("val_accuracy>", "lacks a value", 13),

@@ -10,6 +10,7 @@ from tlui.recipe.preset import parse_preset
 from tlui.recipe.toml import load_experiment
 from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.files import write_json
+from tlui.runs.index import Index
 from tlui.runs.status import Status, write_status
 from tlui.scheduler import order
 from tlui.scheduler.create import create_runs
@@ -123,3 +124,11 @@ def test_data_and_weights_that_are_not_there_make_nothing(home: Home) -> None:
         "lab: backbone.weights: there is no file /no/weights.h5 (or imagenet, none, run:ID)",
     ]
     assert list(home) == [] and order.entries(home) == []
+
+
+def test_tags_are_found_by_filters(home: Home) -> None:
+    text = LAB.replace("PICK", "best").replace('name = "full"', 'name = "full"\ntags = ["@deep"]')
+    runs = create_runs(home, parse_preset(text))
+    with Index(home) as index:
+        index.refresh()
+        assert set(index.ids("tag:@deep", "created")) == {run.id for run in runs[2:]}

@@ -96,7 +96,8 @@ def plot(
     if not curves:
         raise TluiError("nothing to plot")
     color = is_terminal() and not os.environ.get("NO_COLOR")
-    title = f"{printable(metric)} by {x}" + (f", smoothed {smooth:g}" if smooth else "")
+    unit = " (minutes)" if x == "time" else ""
+    title = f"{printable(metric)} by {x}{unit}" + (f", smoothed {smooth:g}" if smooth else "")
     for line in draw(curves, title, columns, lines, log_y, color, use_ascii(ascii)):
         print(line)
 

@@ -41,6 +41,10 @@ class BadImage(DataError):
         self.reason = reason
 
 
+HIDDEN = "hidden or system file"
+"""Why a file is passed over that nobody takes for an image of the dataset."""
+
+
 @dataclass(frozen=True)
 class Skipped:
     """Something that is not trained on, and why."""

@@ -80,12 +80,17 @@ class Fields:
         """Every field by the name one would type."""
         return list(dict.fromkeys([*COLUMNS, *METRICS, *MEASURES, *self.leaves]))
 
-    def find(self, name: str, position: int = 0) -> str:
+    def find(self, name: str, position: int | None = None) -> str:
         """The name of a column or leaf that `name` stands for.
+
+        Args:
+            name: As a person writes it.
+            position: Where in a filter it stands, 0 the first; None outside of one.
 
         Raises:
             FilterError: Nothing, or several settings, answer to it.
         """
+        where = "" if position is None else f"filter: column {position + 1}: "
         name = ALIASES.get(name, name)
         if name in COLUMNS or name in self.leaves or name in METRICS or name in MEASURES:
             return name
@@ -103,16 +108,15 @@ class Fields:
             if first:
                 return first
             listed = ", ".join(sorted(ends)[:6])
-            raise FilterError(f'filter: "{name}" may be {listed}; say which', position)
+            raise FilterError(f'{where}"{name}" may be {listed}; say which', position or 0)
         from tlui.recipe.catalogue import unknown
 
         known = self.names()
         shown = [key for key in known if key.startswith(CONFIG)] if path != name else known
-        short = [key.rpartition(".")[2] for key in settings] if path == name else []
-        words = dict.fromkeys([*shown, *short])
-        raise FilterError(
-            f"filter: column {position + 1}: {unknown('field', name, words)}"[:400], position
-        )
+        prefix = name.removesuffix(path)
+        short = [prefix + key.rpartition(".")[2] for key in settings]
+        words = dict.fromkeys([*shown, f"{prefix}lr", *short])
+        raise FilterError(f"{where}{unknown('field', name, words)}"[:400], position or 0)
 
     def sql(self, name: str) -> str:
         """The SQL expression of a name `find` gave; NULL where no run has it yet."""

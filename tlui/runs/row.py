@@ -145,6 +145,8 @@ def summarise(run: RunDirectory, curve: Curve, now: float | None = None) -> Summ
     meta = meta or {}
     config = meta.get("config")
     config = {str(k): v for k, v in config.items()} if isinstance(config, dict) else {}
+    if isinstance(meta.get("tags"), list):
+        config.setdefault("tags", meta["tags"])  # no setting, but filtered and shown like one
     metrics = numbers(result.get("metrics"))
     if observed.status.state != "queued" and (not metrics or curve.epoch):
         # what was folded while it trained is brought to its end, result or not

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from tlui.data.items import HIDDEN
 from tlui.runs.files import write_json
 from tlui.trainer.environment import peak_memory, versions
 from tlui.trainer.evaluate import EvaluationStoppedError, Predictions, predict, report
@@ -101,7 +102,9 @@ def _result(
         for name, reason in (*images.skipped, *images.lost)
     ]
     skipped += [
-        {"split": None, "name": item.name, "reason": item.reason} for item in run.table.skipped
+        {"split": None, "name": item.name, "reason": item.reason}
+        for item in run.table.skipped
+        if item.reason != HIDDEN
     ]
     return {
         "version": 1,

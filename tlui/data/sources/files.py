@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tlui.data.decode import MAX_BYTES, sniff
-from tlui.data.items import BadImage, Pool, Skipped, digest
+from tlui.data.items import HIDDEN, BadImage, Pool, Skipped, digest
 from tlui.errors import DataError
 
 SUFFIXES = frozenset(
@@ -115,7 +115,7 @@ def _walk(
     for entry in _scan(folder):
         path = start + b"/" + entry.name if start else entry.name
         if _hidden(entry.name):
-            skipped.append(Skipped(shown(path), "hidden or system file"))
+            skipped.append(Skipped(shown(path), HIDDEN))
         elif _is_folder(entry):
             yield from _walk(root, path, skipped, above | {here})
         elif (file := _image(entry, path, skipped)) is not None:
