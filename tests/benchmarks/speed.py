@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import re
 import resource
 import shutil
 import subprocess
@@ -23,9 +21,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
-from typing import Any
+
+from machine import copy_weights, machine, realdata
 
 HERE = Path(__file__).resolve()
 ROOT = HERE.parents[2]
@@ -86,7 +84,7 @@ class Bench:
         self.epochs = epochs
         self.once = once
         self.count = 0
-        shutil.copytree(realdata / "weights" / "keras_home", scratch / "keras")
+        copy_weights(scratch)
 
     def plain(self, work: str, epochs: int, rates: tuple[float, ...] = (1e-3,)) -> Cost:
         """The plain script, once for each learning rate."""
@@ -249,17 +247,15 @@ def main() -> None:
     )
     parser.add_argument("--turns", type=int, default=1, help="repeat each row; the best counts")
     given = parser.parse_args()
-    realdata = os.environ.get("TLUI_REALDATA")
-    if not realdata:
-        raise SystemExit("set TLUI_REALDATA to the folder of real photos and weights")
+    photos = realdata()
     _become_reaper()
-    print(_machine(), f"{given.size} px, command: {' '.join(sys.argv)}\n")
+    print(machine(), f"{given.size} px, command: {' '.join(sys.argv)}\n")
     print(
         "| work | wall plain / tlui | ratio | CPU plain / tlui | ratio | target | MB | accuracy |"
     )
     print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder), Path(realdata), given.size, given.epochs, given.once)
+        bench = Bench(Path(folder), photos, given.size, given.epochs, given.once)
         for name in given.rows.split(","):
             print(_line(bench, ROWS[name], given.turns), flush=True)
 
@@ -276,20 +272,6 @@ def _line(bench: Bench, row: Row, turns: int) -> str:
         f"| {a.cpu:.1f} / {b.cpu:.1f} s | {a.cpu / b.cpu:.1f} | {row.target:g} "
         f"| {a.memory:.0f} / {b.memory:.0f} | {a.accuracy:.3f} / {b.accuracy:.3f} |"
     )
-
-
-def _machine() -> str:
-    packages: dict[str, Any] = {}
-    for name in ("tensorflow", "tensorflow-cpu", "keras", "numpy"):
-        try:
-            packages[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    found = ", ".join(f"{name} {version}" for name, version in packages.items())
-    info = Path("/proc/cpuinfo")
-    model = re.search(r"model name\s*:\s*(.+)", info.read_text()) if info.is_file() else None
-    cpu = model[1] if model else platform.processor() or platform.machine()
-    return f"{os.cpu_count()} x {cpu}, Python {platform.python_version()}, {found};"
 
 
 if __name__ == "__main__":
