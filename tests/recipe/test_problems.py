@@ -181,6 +181,9 @@ class TestOneProblem:
                 "train.batch_size: must be a multiple of devices. Received: batch_size=31, devices=2",
             ),
             ("[augment]\nmixup = 1\ncutmix = 1", "augment: mixup and cutmix cannot both be on; choose one"),
+            ("[augment]\nviews = -1", "augment.views: must be at least 0 and at most 10000. Received: -1"),
+            ("[augment]\nviews = 5\nmixup = 0.2", "augment: views keeps versions of single images and mixup mixes two of them; set views = 0 or mixup = 0"),
+            ("[augment]\nviews = 5\ncutmix = 1", "augment: views keeps versions of single images and cutmix mixes two of them; set views = 0 or cutmix = 0"),
             (
                 "[augment]\ncrop_from = 16",
                 "augment.crop_from: must be at least dataset.image_size, 32. Received: 16",

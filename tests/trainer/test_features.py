@@ -92,6 +92,66 @@ class TestSameNumbers:
         assert_same_run(whole, cut)
 
 
+class TestViews:
+    """Features of augmented images."""
+
+    AUGMENT = {"flip": "both", "rotation": 20, "brightness": 0.2, "noise": 0.05}
+
+    @pytest.mark.parametrize(
+        "augment",
+        [
+            {**AUGMENT, "views": 3},  # as many as there are epochs
+            {"flip": "horizontal", "crop_from": 40, "views": 2},
+        ],
+        ids=["a view an epoch", "two views, cropped"],
+    )
+    def test_the_numbers_of_the_ordinary_path(self, home, photos, monkeypatch, augment):
+        cached, plain = both_ways(home, frozen(augment=augment)(photos), monkeypatch)
+        assert_same_run(cached, plain)
+
+    def test_enough_views_are_augmentation_without_a_limit(self, home, photos):
+        limited, free = (
+            make_run(home, frozen(augment={**self.AUGMENT, "views": views})(photos))
+            for views in (3, 0)
+        )
+        for run in (limited, free):
+            assert train(run).state == "finished"
+        assert any("features are computed once" in line for line in logged(limited))
+        assert not any("features" in line for line in logged(free))
+        assert_same_run(limited, free)
+
+    @pytest.mark.slow
+    def test_from_disk_where_memory_is_short(self, home, photos, monkeypatch):
+        monkeypatch.setattr("tlui.trainer.features.MEMORY_SHARE", 0.0)
+        augment = {**self.AUGMENT, "views": 2}
+        assert_same_run(*both_ways(home, frozen(augment=augment)(photos), monkeypatch))
+
+    def test_resumed_with_the_views_that_are_left(self, home, photos):
+        whole, cut = (
+            make_run(home, frozen(augment={**self.AUGMENT, "views": 2})(photos)) for _ in range(2)
+        )
+        assert train(whole).state == "finished"
+        assert train(cut, asking(cut, (8, "interrupt"))).state == "interrupted"
+        assert train(cut).state == "finished"
+        assert_same_run(whole, cut)
+
+    def test_each_is_an_entry_of_its_own(self, home, photos, tmp_path):
+        """Other views, augmentation or seeds miss; more views share those that are there."""
+        seen = set()
+        for augment, seed, new in (
+            ({"flip": "both", "views": 2}, 1, 5),  # two views, val, and train and test to evaluate
+            ({"flip": "both", "views": 3}, 1, 1),
+            ({"flip": "horizontal", "views": 2}, 1, 2),
+            ({"flip": "both", "noise": 0.01, "views": 2}, 1, 2),
+            ({"flip": "both", "views": 2}, 2, 5),  # other random weights too
+        ):
+            tables = {"augment": augment, "train": {"batch_size": 5, "seed": seed}}
+            experiment = frozen(**tables)(photos)
+            assert train(make_run(home, experiment)).state == "finished"
+            assert len(set(entries(tmp_path)) - seen) == new, (augment, seed)
+            seen = set(entries(tmp_path))
+
+
 class TestFolded:
     @pytest.mark.parametrize("augment", [{}, {"flip": "horizontal"}], ids=["cached", "augmented"])
     def test_close_to_the_exact_numbers(self, home, photos, augment):
@@ -127,6 +187,7 @@ class TestWhenItIsUsed:
         assert is_cacheable(frozen()(photos))
         assert not is_cacheable(frozen(augment={"flip": "horizontal"})(photos))
         assert not is_cacheable(frozen(augment={"crop_from": 64})(photos))
+        assert is_cacheable(frozen(augment={"crop_from": 64, "views": 1})(photos))
 
     def test_not_where_everything_learns(self, home):
         run = digits_run(home, epochs=1)

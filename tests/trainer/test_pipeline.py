@@ -90,6 +90,17 @@ def test_an_image_is_changed_alike_whatever_the_batch_or_the_step(images, name):
     assert any((whole[i][0] != next_epoch[i][0]).any() for i in whole)
 
 
+def test_views_are_the_changes_of_the_first_epochs_in_turn(images):
+    source = images(9)
+    free = [epoch(source, augment=EVERY["all"].model_copy(update={"mixup": 0}), epoch=e)
+            for e in range(1, 6)]  # fmt: skip
+    augment = EVERY["all"].model_copy(update={"mixup": 0, "views": 2})
+    for e, view in ((1, 1), (2, 2), (3, 1), (4, 2), (5, 1)):
+        seen, order, _ = epoch(source, augment=augment, epoch=e)
+        assert order == free[e - 1][1]  # the order is the epoch's own
+        assert_same(seen, free[view - 1][0])
+
+
 @pytest.mark.parametrize("name", EVERY)
 def test_labels_sum_to_one_and_pixels_stay_in_range(images, name):
     for x, y, _ in epoch(images(9), augment=EVERY[name])[0].values():

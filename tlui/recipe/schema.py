@@ -128,11 +128,21 @@ class Augment(Table):
     """Beta(a, a) parameter of mixup (Zhang et al., arXiv:1710.09412); 0 is off."""
     cutmix: NonNegative = 0.0
     """Beta(a, a) parameter of CutMix (Yun et al., arXiv:1905.04899); 0 is off."""
+    views: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """Augmented versions of each image, which the epochs take in turn: epoch e sees the version of
+    epoch 1 + (e - 1) mod views. A frozen backbone then computes their features once. 0 is a new
+    version in every epoch."""
 
     @model_validator(mode="after")
     def _one_mix(self) -> Augment:
         if self.mixup and self.cutmix:
             raise ValueError("mixup and cutmix cannot both be on; choose one")
+        if self.views and (self.mixup or self.cutmix):
+            mix = "mixup" if self.mixup else "cutmix"
+            raise ValueError(
+                f"views keeps versions of single images and {mix} mixes two of them; "
+                f"set views = 0 or {mix} = 0"
+            )
         return self
 
 

@@ -63,7 +63,12 @@ def mixes(augment: Augment) -> bool:
 
 def changes(augment: Augment | None) -> bool:
     """Whether anything is on."""
-    return augment is not None and augment != Augment(fill=augment.fill)
+    return augment is not None and augment != Augment(fill=augment.fill, views=augment.views)
+
+
+def view(augment: Augment, epoch: int) -> int:
+    """The epoch whose chances an epoch (from 1) sees: its own, or with `views` one of the first."""
+    return 1 + (epoch - 1) % augment.views if augment.views else epoch
 
 
 def centre_crop(images: np.ndarray, size: int) -> np.ndarray:

@@ -1,10 +1,11 @@
 """What a frozen prefix makes of every image, computed once: the numbers of the ordinary path.
 
-Used for phases whose regime leaves a frozen prefix and that change no image at random. Features
-lie in the user's cache under a key of everything that shapes them: the prefix's weights and
-architecture, the images and their order, sizes, dtype, batch size, device and library versions; a
-sweep over learning rates computes them once. A table that fits into memory is trained on inside
-one graph call; a larger one is gathered from the memory map.
+Used for phases whose regime leaves a frozen prefix and that see every image unchanged, or in a
+limited number of augmented views, each of which then has a table of its own. Features lie in the
+user's cache under a key of everything that shapes them: the prefix's weights and architecture, the
+images, their order and how they are changed, sizes, dtype, batch size, device and library
+versions; a sweep over learning rates computes them once. Tables that fit into memory are trained on
+inside one graph call; larger ones are gathered from the memory map.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ import tensorflow as tf
 
 from tlui.data.cache import Lease, NoRoomError, obtain
 from tlui.data.store import Images
-from tlui.recipe.schema import Experiment
+from tlui.recipe.schema import Augment, Experiment
 from tlui.runs.files import to_json
 from tlui.trainer import augment as change
 from tlui.trainer.environment import versions
@@ -89,28 +91,37 @@ class FeatureFeed:
     evaluation_batch_size: int
     seed: int
     classes: int
+    augment: Augment = field(default_factory=Augment)
+    views: dict[int, Features] = field(default_factory=dict)
+    """Of the training images as they are changed in these epochs; none where they are not."""
     waited: float = 0.0
     steps: int = field(init=False)
     _table: Table | None = field(init=False, default=None)
     _evaluations: dict[str, list[tuple[Any, ...]]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        train = self.features["train"]
-        self.steps = steps_in(len(train.labels), self.batch_size)
-        if train.array.nbytes <= _memory_for_tables():
+        parts = list(self.views.values()) or [self.features["train"]]
+        self.steps = steps_in(len(parts[0].labels), self.batch_size)
+        if sum(part.array.nbytes for part in parts) <= _memory_for_tables():
+            labels = np.concatenate([part.labels for part in parts])
+            every = np.concatenate([p.array for p in parts]) if self.views else parts[0].array
             self._table = Table(
-                tf.constant(train.array),
-                _one_hot(train.labels, self.classes),
-                tf.constant(train.labels, tf.int32),
+                tf.constant(every),
+                _one_hot(labels, self.classes),
+                tf.constant(labels, tf.int32),
                 self.batch_size,
             )
 
     def course(self, learner: Learner, epoch: int, start: int, rate: Rate) -> Iterator[int]:
         """As `Feed.course`."""
-        order = change.order(self.seed, epoch, len(self.features["train"].labels))
+        view = change.view(self.augment, epoch)
+        found = self.views[view] if self.views else self.features["train"]
+        order = change.order(self.seed, epoch, len(found.labels))
         if self._table is None:
-            yield from self._one_by_one(learner, order, start, rate)
+            yield from self._one_by_one(learner, found, order, start, rate)
             return
+        if self.views:
+            order = order + list(self.views).index(view) * len(found.labels)
         done, count = start, 1
         while done < self.steps:
             count = min(count, self.steps - done)
@@ -123,13 +134,12 @@ class FeatureFeed:
             count = max(1, min(math.ceil(CALL_SECONDS / max(a_step, 1e-6)), count * 64))
 
     def _one_by_one(
-        self, learner: Learner, order: np.ndarray, start: int, rate: Rate
+        self, learner: Learner, found: Features, order: np.ndarray, start: int, rate: Rate
     ) -> Iterator[int]:
-        train = self.features["train"]
         for step in range(start, self.steps):
             began = time.perf_counter()
             rows = order[step * self.batch_size : (step + 1) * self.batch_size]
-            batch = _batch(train, rows, self.classes)
+            batch = _batch(found, rows, self.classes)
             self.waited += time.perf_counter() - began
             learner.step(batch, rate(step))
             yield step + 1
@@ -153,10 +163,18 @@ class FeatureFeed:
 
 
 def is_cacheable(experiment: Experiment) -> bool:
-    """Whether training sees every image the same in every epoch."""
+    """Whether training sees every image the same in every epoch, or in a few views of it."""
     if os.environ.get("TLUI_FEATURES") == "off" or experiment.train.devices > 1:
         return False
-    return not change.changes(experiment.augment) and experiment.augment.crop_from is None
+    return not change.changes(experiment.augment) or experiment.augment.views > 0
+
+
+def views_ahead(experiment: Experiment, first: int, epochs: int) -> tuple[int, ...]:
+    """The views that `epochs` epochs from `first` on see; none where images are not changed."""
+    augment = experiment.augment
+    if not change.changes(augment) or not augment.views:
+        return ()
+    return tuple(sorted({change.view(augment, first + i) for i in range(epochs)}))
 
 
 def cached_feed(
@@ -166,65 +184,89 @@ def cached_feed(
     experiment: Experiment,
     device: str,
     told: Callable[[str], Told],
+    views: Sequence[int] = (),
 ) -> CachedFeed | None:
     """A feed of train's and val's features; None where they fit neither cache nor memory.
 
     Args:
         told: From a split's name to the callback that hears of its progress. Splits that are
             only evaluated have their features computed when they are.
+        views: From `views_ahead`: train on these rather than on the unchanged images.
     """
+    through: Callable[[Any], Any] = partial(prefix.prefix, training=False)
     if experiment.train.features == "folded":
         through = folded(prefix)
-        forward = predictor(lambda x, training: through(x))
-    else:
-        forward = predictor(lambda x, training: prefix.prefix(x, training=False))
+    forward, changed = (predictor(lambda x, training: through(x)) for _ in range(2))
     weights = _fingerprint(prefix, experiment, device)
 
     def make(split: str) -> Features | None:
         if split not in images or not len(images[split]):
             return None
         size = feed.batch_size if split == "train" else feed.evaluation_batch_size
-        key = hashlib.sha256(f"{weights}:{images[split].key}:{size}".encode()).hexdigest()[:40]
-        return _features(prefix, images[split], feed, size, key, forward, told(split))
+        key = _key(weights, images[split].key, size)
+        source = _Source(images[split], lambda: feed.natural(images[split], size), forward)
+        return _features(prefix, source, key, told(split))
 
+    def make_view(view: int) -> Features | None:
+        augment = experiment.augment.model_dump_json(exclude={"views"})
+        key = _key(weights, images["train"].key, feed.batch_size, augment, feed.seed, view)
+        source = _Source(images["train"], lambda: feed.view(view), changed)
+        return _features(prefix, source, key, told(f"train, view {view}"))
+
+    seen: dict[int, Features] = {}
+    for view in views:
+        found = make_view(view)
+        if found is None:
+            return None
+        seen[view] = found
     features: dict[str, Features] = {}
-    for split in ("train", "val"):
+    for split in ("val",) if views else ("train", "val"):
         if split in images and len(images[split]):
             found = make(split)
             if found is None:
                 return None
             features[split] = found
     cached = FeatureFeed(
-        features, feed.batch_size, feed.evaluation_batch_size, feed.seed, feed.classes
+        features,
+        feed.batch_size,
+        feed.evaluation_batch_size,
+        feed.seed,
+        feed.classes,
+        experiment.augment,
+        seen,
     )
     return CachedFeed(prefix, cached, weights, make)
 
 
-def _features(
-    prefix: Prefix,
-    images: Images,
-    feed: ImageFeed,
-    batch_size: int,
-    key: str,
-    forward: Callable[[Any], np.ndarray],
-    told: Told,
-) -> Features | None:
+@dataclass(frozen=True)
+class _Source:
+    """Images, how they come in batches in natural order, and what makes features of a batch."""
+
+    images: Images
+    batches: Callable[[], Any]
+    forward: Callable[[Any], np.ndarray]
+
+
+def _key(*facts: Any) -> str:
+    return hashlib.sha256(":".join(map(str, facts)).encode()).hexdigest()[:40]
+
+
+def _features(prefix: Prefix, source: _Source, key: str, told: Told) -> Features | None:
+    images = source.images
     shape, dtype = (len(images), *prefix.shape), np.dtype(_storable(prefix.dtype))
     size = int(np.prod(shape)) * dtype.itemsize
     lease: Lease | None = None
 
-    def batches() -> Iterator[tuple[int, np.ndarray, float]]:
-        return _compute(images, feed, batch_size, forward, told)
-
     def store(folder: Path) -> dict[str, Any]:
         seconds = 0.0
         with open(folder / FILE, "wb") as file:
-            for _, x, spent in batches():
+            for _, x, spent in _compute(source, told):
                 file.write(np.ascontiguousarray(x, dtype).data)
                 seconds += spent
             file.flush()
             os.fsync(file.fileno())
-        return {"images": len(images), "size": feed.size, "cut": prefix.cut, "seconds": seconds}
+        side = prefix.network.size
+        return {"images": len(images), "size": side, "cut": prefix.cut, "seconds": seconds}
 
     try:
         lease = obtain("features", key, store, size, waiting=lambda: told(0, len(images)))
@@ -234,30 +276,24 @@ def _features(
         if size > _memory_for_tables():
             return None
     array, seconds = np.empty(shape, dtype), 0.0
-    for start, x, spent in batches():
+    for start, x, spent in _compute(source, told):
         array[start : start + len(x)] = x
         seconds += spent
     return Features(array, images.labels, seconds)
 
 
-def _compute(
-    images: Images,
-    feed: ImageFeed,
-    batch_size: int,
-    forward: Callable[[Any], np.ndarray],
-    told: Told,
-) -> Iterator[tuple[int, np.ndarray, float]]:
+def _compute(source: _Source, told: Told) -> Iterator[tuple[int, np.ndarray, float]]:
     """(first row, features, seconds of inference) of each batch in natural order."""
     done = 0
-    for _, x, _, _ in feed.natural(images, batch_size):
+    for _, x, _, _ in source.batches():
         if not done:
-            forward(x)  # traces and warms up, so that the seconds are those of inference
+            source.forward(x)  # traces and warms up, so that the seconds are those of inference
         began = time.perf_counter()
-        found = forward(x)
+        found = source.forward(x)
         spent = time.perf_counter() - began
         yield done, found, spent
         done += len(found)
-        told(done, len(images))
+        told(done, len(source.images))
 
 
 def _fingerprint(prefix: Prefix, experiment: Experiment, device: str) -> str:

@@ -90,6 +90,19 @@ class ImageFeed:
             return None
         return self.natural(images, self.evaluation_batch_size)
 
+    def view(self, epoch: int) -> Any:
+        """Batches of the training images in natural order, changed as they are in an epoch."""
+        return batches(
+            self.images["train"],
+            batch_size=self.batch_size,
+            size=self.size,
+            seed=self.seed,
+            epoch=epoch,
+            in_order=True,
+            augment=self.augment,
+            classes=self.classes,
+        )
+
     def natural(self, images: ImageSource, batch_size: int) -> Any:
         """Batches (index, x, y, label) of images in natural order, unchanged."""
         return batches(

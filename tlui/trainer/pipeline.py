@@ -55,6 +55,7 @@ def batches(
     classes: int,
     start_step: int = 0,
     augment: Augment | None = None,
+    in_order: bool = False,
     prefetch: int = 2,
 ) -> tf.data.Dataset:
     """One epoch of batches, global ones under a distribution strategy.
@@ -64,10 +65,12 @@ def batches(
         size: Side the network takes; larger images are cropped, at random in training and in
             the middle otherwise.
         seed: Of order and augmentation.
-        epoch: Counted over the whole run; None is evaluation: natural order, no augmentation.
+        epoch: Counted over the whole run from 1; None is evaluation: natural order, no
+            augmentation.
         classes: Width of the one-hot labels.
         start_step: Leave out this many batches at the start, without reading them.
         augment: Random changes; None or all off leaves pixels uint8.
+        in_order: Natural order whatever the epoch.
         prefetch: Batches made ahead.
 
     Returns:
@@ -86,10 +89,12 @@ def batches(
         )
     count = len(images)
     steps = steps_in(count, batch_size)
-    positions = np.arange(count) if epoch is None else change.order(seed, epoch, count)
+    natural = epoch is None or in_order
+    positions = np.arange(count) if natural else change.order(seed, epoch or 0, count)
     active = augment if epoch is not None and change.changes(augment) else None
+    view = change.view(active, epoch) if active is not None and epoch is not None else 0
     labels = np.asarray(images.labels, np.int32)
-    gather = _Gather(images, labels, positions, batch_size, size, seed, epoch or 0, active)
+    gather = _Gather(images, labels, positions, batch_size, size, seed, view, active)
 
     def load(step: Any) -> tuple[Any, ...]:
         return _load(gather, step, classes)
@@ -120,7 +125,7 @@ class _Gather:
         batch_size: int,
         size: int,
         seed: int,
-        epoch: int,
+        view: int,
         augment: Augment | None,
     ) -> None:
         self.images = images
@@ -129,7 +134,7 @@ class _Gather:
         self.batch_size = batch_size
         self.size = size
         self.seed = seed
-        self.epoch = epoch
+        self.view = view
         self.augment = augment
         self.mixes = augment is not None and change.mixes(augment)
         self.warps = augment is not None and change.warps(augment)
@@ -152,7 +157,7 @@ class _Gather:
         assert self.augment is not None
         indices, pixels, labels = self.plain(step)
         side = pixels.shape[1]
-        drawn = change.uniforms(self.seed, self.epoch, indices, change.CHANCES)
+        drawn = change.uniforms(self.seed, self.view, indices, change.CHANCES)
         if self.warps:
             rows = change.transforms(self.augment, side, self.size, drawn)
         else:
@@ -161,7 +166,7 @@ class _Gather:
         if self.mixes:
             parameter = self.augment.mixup or self.augment.cutmix
             drawn[:, change.LAMBDA] = change.beta(parameter, drawn[:, change.LAMBDA])
-        seeds = change.keys(self.seed ^ 0x0015E, self.epoch, indices, 2).view(np.int64)
+        seeds = change.keys(self.seed ^ 0x0015E, self.view, indices, 2).view(np.int64)
         return indices, pixels, labels, rows, drawn.astype(np.float32), seeds
 
 

@@ -13,7 +13,7 @@ from tlui.runs.directory import RunDirectory
 from tlui.trainer import reuse
 from tlui.trainer.evaluate import EvaluationStoppedError
 from tlui.trainer.failure import FINISHED, INTERRUPTED, STOPPED, Outcome
-from tlui.trainer.features import CachedFeed, cached_feed, is_cacheable
+from tlui.trainer.features import CachedFeed, cached_feed, is_cacheable, views_ahead
 from tlui.trainer.fit import DivergedError, Ending, Fit, Stage
 from tlui.trainer.model.fold import folded
 from tlui.trainer.model.freezing import RegimeReport
@@ -107,9 +107,11 @@ def _stage(run: Run, phase: Phase, regime: RegimeReport) -> Stage:
     network, experiment = run.network, run.experiment
     device = run.reporter.status.device
     cacheable = is_cacheable(experiment)
+    views = views_ahead(experiment, run.state.epoch + 1, phase.epochs - run.state.phase_epoch)
     traced = reuse.traced(
         network,
         (phase.freeze, regime.batchnorm, cacheable, device, repr(run.objective)),
+        (experiment.augment.model_dump_json(), views),
         experiment.train.features,
         {split: images.key for split, images in run.images.items()},
         (run.feed.batch_size, run.feed.evaluation_batch_size, run.feed.seed),
@@ -117,7 +119,7 @@ def _stage(run: Run, phase: Phase, regime: RegimeReport) -> Stage:
     if traced.cached is not None and not traced.cached.holds(experiment, device):
         traced.forget()
     if traced.cached is None and cacheable:
-        traced.cached = _features(run, device)
+        traced.cached = _features(run, device, views)
     run.cached = traced.cached
     variables = network.trainable_variables
     if run.cached is not None:
@@ -140,7 +142,7 @@ def _forward(run: Run, traced: reuse.Traced) -> Forward:
     return lambda x, training: prefix.logits(through(x), training)
 
 
-def _features(run: Run, device: str) -> CachedFeed | None:
+def _features(run: Run, device: str, views: tuple[int, ...]) -> CachedFeed | None:
     prefix = frozen_prefix(run.network)
     if prefix is None:
         return None
@@ -148,7 +150,7 @@ def _features(run: Run, device: str) -> CachedFeed | None:
     def told(split: str) -> Callable[[int, int], None]:
         return throttled(run.reporter, run.requests, f"features of {split}", AskedToEndError)
 
-    cached = cached_feed(prefix, run.feed, run.images, run.experiment, device, told)
+    cached = cached_feed(prefix, run.feed, run.images, run.experiment, device, told, views)
     if cached is None:
         run.reporter.log("features fit neither cache nor memory: computed in every epoch")
     return cached
