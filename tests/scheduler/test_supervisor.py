@@ -16,6 +16,7 @@ from tlui.runs.process import liveness, start_time
 from tlui.runs.status import read_status
 from tlui.scheduler import control, order
 from tlui.scheduler.claims import Claims
+from tlui.scheduler.ending import judge
 from tlui.scheduler.order import Wishes
 from tlui.scheduler.queue import places
 
@@ -50,11 +51,18 @@ class TestEnds:
         assert seen.state == "failed" and "/no/such/python: cannot be started" in seen.reason
 
     def test_out_of_memory_is_told_from_a_kill(self, bench: Bench) -> None:
-        from tlui.scheduler.ending import judge
 
         run = bench.add("die")
         state, reason, advice = judge(run, -signal.SIGKILL, out_of_memory=True, asked="")
         assert state == "failed" and "out of memory" in reason and "batch_size" in advice
+
+    @pytest.mark.parametrize("code", [1, -signal.SIGABRT])
+    def test_a_gpu_without_memory_gets_advice(self, bench: Bench, code: int) -> None:
+        run = bench.add("die")
+        run.log.write_text("F0000 failed to allocate 2.0G: CUDA_ERROR_OUT_OF_MEMORY\n")
+        state, reason, advice = judge(run, code, out_of_memory=False, asked="")
+        assert state == "failed" and "CUDA_ERROR_OUT_OF_MEMORY" in reason
+        assert "batch_size" in advice and "mixed_precision" in advice
 
 
 class TestQueueGoesOn:

@@ -29,6 +29,13 @@ class UnknownError(Exception):
             "out of memory on the GPU: OOM when allocating on /device:GPU:0",
             "mixed_precision",
         ),
+        (
+            UnknownError("Dst tensor is not initialized. [[node x]]"),
+            "failed",
+            1,
+            "out of memory on the GPU: Dst tensor is not initialized. [[node x]]",
+            "batch_size",
+        ),
         (OSError(errno.ENOSPC, "No space left"), "failed", 1, "the disk is full", "resume"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "failed", 1, "the disk is full", "resume"),
         (

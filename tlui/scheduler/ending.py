@@ -7,6 +7,7 @@ both are gone.
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import time
@@ -21,6 +22,9 @@ MEMORY_ADVICE = (
     "or wait until the host has more memory free"
 )
 GPU_ADVICE = "Lower train.batch_size, or try train.mixed_precision = true"
+GPU_FULL = re.compile(
+    "RESOURCE_EXHAUSTED|ResourceExhausted|OOM when|CUDA_ERROR_OUT_OF_MEMORY|STATUS_ALLOC_FAILED"
+)
 RESUME_ADVICE = "tlui resume {id} continues it"
 CRASHES = frozenset(
     {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGSYS}
@@ -107,7 +111,7 @@ def judge(
         return state, f"the trainer ended with exit code {exit_code}", resume
     tail = log_tail(run)
     advice = ""
-    if "RESOURCE_EXHAUSTED" in tail or "ResourceExhausted" in tail or "OOM when" in tail:
+    if GPU_FULL.search(tail):
         advice = GPU_ADVICE
     elif "MemoryError" in tail or "Cannot allocate memory" in tail:
         advice = MEMORY_ADVICE
@@ -124,6 +128,8 @@ def _crash_advice(reason: str) -> str:
     if limit != resource.RLIM_INFINITY:
         most = f"{limit / 2**30:.1f} GB of address space (ulimit -v)"
         return f"It may be out of memory: it was limited to {most}. {MEMORY_ADVICE}"
+    if GPU_FULL.search(reason):
+        return GPU_ADVICE
     return MEMORY_ADVICE if "bad_alloc" in reason else ""
 
 

@@ -17,6 +17,12 @@ from tlui.runs.status import State
 FINISHED, FAILED, DIVERGED, INTERRUPTED, STOPPED = 0, 1, 3, 75, 130
 """Exit codes of the trainer's process."""
 
+GPU_FULL = re.compile(
+    r"CUDA_ERROR_OUT_OF_MEMORY|CUDNN_STATUS_ALLOC_FAILED|CUBLAS_STATUS_ALLOC_FAILED"
+    r"|Dst tensor is not initialized"
+)
+"""What TensorFlow says, as an internal error, where a GPU has no memory left for a copy or a
+library; that it means this: tensorflow/tensorflow#7025."""
 SPACE_ADVICE = "Free some space, then resume: the last good checkpoint is kept."
 
 
@@ -55,8 +61,10 @@ def _known(error: BaseException) -> Outcome | None:
             "Lower the learning rate, clip gradients (optimizer.global_clipnorm = 1.0) or add a "
             "warm-up. The last finite checkpoint is kept.",
         )
-    if name == "ResourceExhaustedError" or isinstance(error, MemoryError):
-        where = "the GPU" if re.search(r"GPU|CUDA|gpu_", text) else "this machine"
+    gpu_full = GPU_FULL.search(text) is not None
+    if name == "ResourceExhaustedError" or isinstance(error, MemoryError) or gpu_full:
+        on_gpu = gpu_full or re.search(r"GPU|CUDA|gpu_", text)
+        where = "the GPU" if on_gpu else "this machine"
         return Outcome(
             "failed",
             FAILED,
