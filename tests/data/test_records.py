@@ -133,8 +133,10 @@ class TestTFRecord:
         assert "5 bytes of its header are left" in str(caught.value)
 
     def test_keys_that_are_not_there(self, shards: Path, describe: Describe) -> None:
-        with pytest.raises(DataError, match='no label in "label"; it has: image/encoded, image/la'):
+        expected = 'no label in "label"; it has: image/encoded, image/la'
+        with pytest.raises(DataError, match=expected) as caught:
             opened(describe, shards, label_key="label")
+        assert str(caught.value).endswith("which feature is the label with dataset.label_key.")
         table = opened(describe, shards, image_key="picture")
         with pytest.raises(BadImage, match='no image in "picture"; it has: image/encoded'):
             table.splits["train"].read(0)

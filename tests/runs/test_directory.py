@@ -116,3 +116,10 @@ class TestWhichHome:
             [sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True
         )
         assert done.stdout == "configured\n"
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_file_is_no_home(tmp_path: Path, create: bool) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(TluiError, match="file: is no folder, so not tlui's home; choose another"):
+        Home.at(tmp_path / "file", create=create)

@@ -50,6 +50,11 @@ class Home:
 
             path = Path(platformdirs.user_data_dir("tlui"))
         home = cls(path)
+        if path.exists() and not path.is_dir():
+            raise TluiError(
+                f"{path}: is no folder, so not tlui's home; choose another with --home or "
+                "$TLUI_HOME"
+            )
         if create:
             try:
                 make_private(path)

@@ -87,9 +87,12 @@ def scan_all(
         for split, paths in files.items():
             found[split] = [shard for shard in executor.map(one, paths) if shard is not None]
     if problems:
+        key = any("has no label in" in problem for problem in problems)
+        way_out = "Write them again, or leave them out"
+        if key:
+            way_out = "Say which feature is the label with dataset.label_key"
         raise DataError(
-            f"{where}: shards that cannot be read:\n{capped(sorted(problems))}\n"
-            "Write them again, or leave them out."
+            f"{where}: shards that cannot be read:\n{capped(sorted(problems))}\n{way_out}."
         )
     return found
 
