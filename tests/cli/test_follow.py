@@ -27,7 +27,8 @@ ESCAPE = re.compile(rb"\x1b(\[[0-9;?]*[A-Za-z]|\][^\x07]*\x07)")
 
 @pytest.fixture
 def bench(home: Home) -> Iterator[Bench]:
-    yield from opened(home)
+    with opened(home) as found:
+        yield found
 
 
 def environment() -> dict[str, str]:

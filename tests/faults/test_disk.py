@@ -19,7 +19,7 @@ from faults.real import (
     small_disk,
     tlui,
 )
-from scheduler.bench import Bench, wait_for
+from scheduler.bench import opened, wait_for
 
 from tlui.runs.directory import Home
 from tlui.runs.history import load
@@ -33,8 +33,7 @@ from tlui.trainer.failure import explain
 def test_training_outlives_a_full_disk_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with small_disk(tmp_path / "disk", 24) as disk:
-        bench = Bench(Home.at(disk / "home"))
+    with small_disk(tmp_path / "disk", 24) as disk, opened(Home.at(disk / "home")) as bench:
         monkeypatch.setenv("TLUI_HOME", str(bench.home.path))
         run = detached(bench.home, tmp_path, "--set", "phase.0.epochs=100000")
         waiting = detached(bench.home, tmp_path)
@@ -92,8 +91,7 @@ def test_a_quota_is_told_as_a_full_disk() -> None:
 @pytest.mark.timeout(400)
 def test_training_outlives_a_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that leaves no room for a single word, not even in the place of an old one."""
-    with quota(tmp_path / "disk", 60) as disk:
-        bench = Bench(Home.at(disk / "home"))
+    with quota(tmp_path / "disk", 60) as disk, opened(Home.at(disk / "home")) as bench:
         monkeypatch.setenv("TLUI_HOME", str(bench.home.path))
         run = detached(bench.home, tmp_path, "--set", "phase.0.epochs=100000")
         waiting = detached(bench.home, tmp_path)

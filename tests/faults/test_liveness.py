@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from factory import age
 from faults.real import stalled, stalling_disk, tlui
-from scheduler.bench import Bench, kill, wait_for
+from scheduler.bench import Bench, kill, opened, wait_for
 from scheduler.test_claims import forge
 
 from tlui.errors import TluiError
@@ -95,8 +95,7 @@ def test_a_trainer_that_stands_still_is_stale_and_left_alone(bench: Bench) -> No
 @pytest.mark.slow
 def test_a_stalled_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every write to the home hangs for longer than a heartbeat may be late."""
-    with stalling_disk(tmp_path / "disk") as disk:
-        bench = Bench(Home.at(disk / "home"))
+    with stalling_disk(tmp_path / "disk") as disk, opened(Home.at(disk / "home")) as bench:
         monkeypatch.setenv("TLUI_HOME", str(bench.home.path))
         run, waiting = bench.add("wait"), bench.add("finish")
         bench.start()

@@ -12,9 +12,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from faults.real import fill, make_room, small_disk
 from faults.test_front_ends import FrontEnd
-from scheduler.bench import Bench, kill, wait_for
+from scheduler.bench import Bench, kill, opened, wait_for
 
+from tlui.errors import TluiError
+from tlui.runs.directory import Home
 from tlui.runs.history import load
 from tlui.runs.process import start_time
 from tlui.runs.status import read_status
@@ -159,38 +162,24 @@ def test_training_does_not_notice_killed_supervisors(bench: Bench, kills: int) -
     assert bench.starts() == [run.id, second.id]
 
 
-def test_a_full_disk_frees_the_device_and_says_so(bench: Bench, tmp_path: Path) -> None:
+def test_a_full_disk_frees_the_device_and_says_so(tmp_path: Path) -> None:
     """A home on a disk of 1 MB that fills up while a run trains."""
-    from tlui.errors import TluiError
-    from tlui.runs.directory import Home
-
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("a small disk cannot be mounted here (needs root)")
-    try:
-        small = Bench(Home.at(disk / "home"))
-        run, second = small.add("wait"), small.add("finish")
-        small.start()
-        small.running(run)
-        filler = disk / "filler"
-        with open(filler, "wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(bytes(4096))
-            except OSError:
-                pass
-        wait_for(lambda: small.state(run) in ("interrupted", "failed"), "the end of the trainer")
-        small.quiet()
-        assert small.state(run) in ("interrupted", "failed") and small.state(second) == "queued"
+    with small_disk(tmp_path / "disk", 1) as disk, opened(Home.at(disk / "home")) as bench:
+        run, second = bench.add("wait"), bench.add("finish")
+        bench.start()
+        bench.running(run)
+        wait_for(
+            lambda: fill(disk) and bench.state(run) in ("interrupted", "failed"),
+            "the end of the trainer",
+        )
+        bench.quiet()
+        assert bench.state(second) == "queued"
+        fill(disk)
         with pytest.raises(TluiError, match="the disk is full"):
-            small.start()
-        filler.unlink()
-        control.resume(small.home, run)
-        small.go()
-        small.start()
-        small.ended(run, second)
-        assert [small.state(run), small.state(second)] == ["finished", "finished"]
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=False)
+            bench.start()
+        make_room(disk)
+        control.resume(bench.home, run)
+        bench.go()
+        bench.start()
+        bench.ended(run, second)
+        assert [bench.state(run), bench.state(second)] == ["finished", "finished"]

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -96,13 +97,16 @@ class Bench:
         wait_for(lambda: not Claims(self.home).all(), "no claims")
 
 
+@contextmanager
 def opened(home: Home) -> Iterator[Bench]:
-    """The body of a `bench` fixture: whatever the test left running is killed."""
+    """A bench; whatever the test left running is killed at the end."""
     found = Bench(home)
-    yield found
-    for entry in order.entries(home):
-        entry.path.unlink(missing_ok=True)
-    for claim in Claims(home).runs():
-        for who in claim.holders:
-            if liveness(who) == "alive" and who.pid != os.getpid():
-                kill(who.pid)
+    try:
+        yield found
+    finally:
+        for entry in order.entries(home):
+            entry.path.unlink(missing_ok=True)
+        for claim in Claims(home).runs():
+            for who in claim.holders:
+                if liveness(who) == "alive" and who.pid != os.getpid():
+                    kill(who.pid)

@@ -12,4 +12,5 @@ from tlui.runs.directory import Home
 
 @pytest.fixture
 def bench(home: Home) -> Iterator[Bench]:
-    yield from opened(home)
+    with opened(home) as found:
+        yield found

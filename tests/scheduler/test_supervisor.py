@@ -51,7 +51,6 @@ class TestEnds:
         assert seen.state == "failed" and "/no/such/python: cannot be started" in seen.reason
 
     def test_out_of_memory_is_told_from_a_kill(self, bench: Bench) -> None:
-
         run = bench.add("die")
         state, reason, advice = judge(run, -signal.SIGKILL, out_of_memory=True, asked="")
         assert state == "failed" and "out of memory" in reason and "batch_size" in advice
