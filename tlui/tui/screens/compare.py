@@ -27,7 +27,7 @@ MEASURES = ("train_seconds", "test_inference_seconds", "trainable_parameters", "
 INDIFFERENT = ("trainable_parameters", "total_parameters")
 SPLITS = ("test", "val", "train")
 METRICS = ("accuracy", "top5_accuracy", "precision", "recall", "f1", "roc_auc", "loss")
-CELL, LABEL = 12, 26
+CELL, CELL_MOST, LABEL = 12, 28, 26
 
 
 class CompareScreen(Framed):
@@ -129,46 +129,56 @@ class CompareScreen(Framed):
         ascii = self.tlui.look.ascii
         lines: list[Line] = []
         label = min(LABEL, width // 3)
-        fits = max((width - label - 1) // (CELL + 1), 1)
+        longest = max(len(describe.shortened(row, CELL_MOST, ascii)) for row in self.rows) + 2
+        cell = min(max(CELL, longest), max((width - label - 1) // len(self.rows) - 1, CELL))
+        fits = max((width - label - 1) // (cell + 1), 1)
+        keys = differing(self.rows)
+        self.differences.note = f"in groups of {keys[0]}" if keys else ""
         for start in range(0, len(self.rows), fits):
-            lines += self._block(self.rows[start : start + fits], label, ascii)
+            lines += self._block(self.rows[start : start + fits], keys, label, cell, ascii)
             lines.append([])
         return lines[:-1]
 
-    def _block(self, rows: Sequence[Row], label: int, ascii: bool) -> list[Line]:
+    def _block(
+        self, rows: Sequence[Row], keys: Sequence[str], label: int, cell: int, ascii: bool
+    ) -> list[Line]:
         glyphs = GLYPHS["ascii" if ascii else "braille"]
         colour = {i: self.tlui.marked.get(i, n) % 8 for n, i in enumerate(self.ids)}
-        head: Line = [(pad("", label + 1), "")]
+        firsts = [row.config.get(keys[0]) if keys else None for row in rows]
+        walls = [
+            ("│" if n and value != firsts[n - 1] else " ", "faint")
+            for n, value in enumerate(firsts)
+        ]  # a wall where another group begins
+
+        def across(name: str, parts: Sequence[Line]) -> Line:
+            line: Line = [(" " + pad(name, label), "dim")]
+            for wall, part in zip(walls, parts, strict=True):
+                line += [wall, *part]
+            return line
+
+        heads: list[Line] = []
         for row in rows:
             sign = glyphs[colour.get(row.id, 0)]
-            name = describe.shortened(row, CELL - 2, ascii)
-            head += [
-                (" " + " " * (CELL - 2 - len(name)) + sign + " ", f"s{colour.get(row.id, 0)}"),
-                (name, "title"),
-            ]
-        lines = [head]
-        state: Line = [(" " + pad("state", label), "dim")]
-        for row in rows:
-            word, style = describe.state_span(row.state, ascii)
-            state.append((" " + pad(word, CELL, True), style))
-        lines.append(state)
-        for key in differing(self.rows):
-            line: Line = [(" " + pad(key, label), "dim")]
-            for row in rows:
-                value = row.config.get(key)
-                text = format.missing(ascii) if value is None else describe.setting(value)
-                line.append((" " + pad(text, CELL, True), ""))
-            lines.append(line)
+            name = describe.shortened(row, cell - 2, ascii)
+            style = f"s{colour.get(row.id, 0)}"
+            heads.append([(" " * (cell - 2 - len(name)) + sign + " ", style), (name, "title")])
+        lines = [across("", heads)]
+        states = [describe.state_span(row.state, ascii) for row in rows]
+        lines.append(across("state", [[(pad(w, cell, True), style)] for w, style in states]))
+        for key in keys:
+            values = [row.config.get(key) for row in rows]
+            texts = [format.missing(ascii) if v is None else describe.setting(v) for v in values]
+            lines.append(across(key, [[(pad(text, cell, True), "")] for text in texts]))
         for name in metric_names(self.rows):
             top = best(name, self.rows)
-            line = [(" " + pad(name, label), "dim")]
+            found: list[Line] = []
             for row in rows:
                 value = row.value(name)
                 number = value if isinstance(value, int | float) else None
                 mine = top is not None and number == top
                 text = format.named(name, number, ascii) + ("*" if mine else " ")
-                line.append((" " + pad(text, CELL, True), "best" if mine else "value"))
-            lines.append(line)
+                found.append([(pad(text, cell, True), "best" if mine else "value")])
+            lines.append(across(name, found))
         return lines
 
     # -- actions

@@ -67,7 +67,7 @@ class RunsScreen(Framed):
     RunsScreen #card { display: none; width: 40; padding: 0 0 0 1; }
     RunsScreen.medium #card, RunsScreen.wide #card { display: block; }
     RunsScreen.medium #strip, RunsScreen.wide #strip { display: none; }
-    RunsScreen #charts { display: none; width: 39; padding: 0 0 0 2; }
+    RunsScreen #charts { display: none; width: 38; padding: 0 0 0 2; }
     RunsScreen.wide #charts { display: block; }
     """
 
