@@ -138,6 +138,19 @@ def test_the_drawn_rate_is_the_trained_rate() -> None:
     assert got[1] == second.lr.value(1.0, 3)
 
 
+def test_every_field_takes_a_list_and_makes_a_sweep_of_it() -> None:
+    alone = {"name", "device", "phases"}  # of the whole preset, not of one run
+    for field in small().fields():
+        if field.path in alone:
+            continue
+        draft = small()
+        values = (*field.choices, "1", "2")[:2]
+        draft.put(field.path, ", ".join(values))
+        axis = draft.axis(field.path)
+        assert axis is not None and len(axis) == 2, field.path
+        assert draft.text(field.path) == ", ".join(values)
+
+
 def test_a_comma_makes_a_sweep_and_taking_it_back_ends_it() -> None:
     draft = small()
     draft.put("phase.0.lr.initial", "1e-3, 1e-4,1e-5")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from textual.widgets import Input
 from tui.driving import Open, ready, screen_text, shows, type_text, until
 
+from tlui.recipe.catalogue import weights_file
 from tlui.recipe.preset import load_preset
 from tlui.runs.directory import Home
 from tlui.scheduler import order
@@ -67,6 +69,14 @@ async def test_every_field_can_be_reached_and_typed_into(open_app: Open) -> None
                 assert draft.text(field.path) == "7", field.path
                 text = screen_text(pilot.app)
                 assert field.label[:12] in text, field.path
+            elif field.choices:
+                before = draft.text(field.path)
+                await pilot.press("pagedown")
+                chosen = draft.text(field.path)
+                assert chosen != before and chosen in field.choices, field.path
+                await pilot.press("ctrl+u")  # as it was: the choice may bring other fields
+                await type_text(pilot, before)
+                assert draft.text(field.path) in (before, "auto", "all"), field.path
             await pilot.press("down")
         assert seen == [f.path for f in sheet.fields]
         assert sheet.cursor == 0
@@ -132,6 +142,33 @@ async def test_tab_goes_by_section_and_question_mark_helps(open_app: Open) -> No
         await pilot.press("escape", "ctrl+p")
         await type_text(pilot, "preset")
         await shows(pilot, "start from a preset")
+
+
+async def test_the_backbones_stand_beside_the_form_with_what_there_is_to_know(
+    open_app: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = tmp_path / "keras" / "models"
+    models.mkdir(parents=True)
+    (models / weights_file("MobileNetV2")).touch()
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    async with open_app().run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        pilot.app.push_screen(
+            NewScreen(Draft(tomllib.loads(SMALL.replace("SmallConvNet", "VGG16"))))
+        )
+        await shows(pilot, "no errors")
+        form(pilot).go_to("backbone.name")
+        text = await shows(pilot, "params", "weights", "▌VGG16")
+        assert re.search(r"VGG16 +14.7M +224 +download", text), text
+        await pilot.press("ctrl+u")
+        await type_text(pilot, "mobilenetv2")
+        text = await shows(pilot, "▌MobileNetV2")
+        assert re.search(r"MobileNetV2 +2.26M +224 +✓ at hand", text), text
+        form(pilot).go_to("phase.0.lr.policy")
+        await shows(pilot, "▌constant", "exponential", "exp(-k * epoch)")
+        form(pilot).go_to("train.seed")
+        await pilot.pause()
+        assert "exp(-k * epoch)" not in screen_text(pilot.app)
 
 
 async def test_errors_stand_under_their_field(open_app: Open) -> None:
