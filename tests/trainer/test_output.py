@@ -34,3 +34,23 @@ def test_what_can_be_written_is(tmp_path):
     with open(tmp_path / "log", "w", encoding="utf-8") as file:
         print("a line", file=Lossy(file), flush=True)
         assert (tmp_path / "log").read_text() == "a line\n"
+
+
+HUSHED = """
+import os, sys
+from tlui.trainer.output import hushed
+os.write(2, b"before\\n")
+try:
+    with hushed():
+        os.write(2, b"a native library\\n")
+        raise ValueError
+except ValueError:
+    os.write(2, b"after\\n")
+"""
+
+
+def test_native_libraries_are_hushed_and_stderr_comes_back():
+    done = subprocess.run(
+        [sys.executable, "-c", HUSHED], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stderr == "before\nafter\n"

@@ -35,6 +35,22 @@ class Lossy:
         return getattr(self._stream, name)
 
 
+@contextlib.contextmanager
+def hushed() -> Iterator[None]:
+    """Leave out what native libraries say on stderr, as TensorFlow does while it is loaded."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def make_lossy() -> None:
     """Let the standard streams lose text rather than raise."""
     for name in ("stdout", "stderr"):

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from tlui.errors import TluiError
 from tlui.recipe.schema import Backbone
+from tlui.trainer.output import hushed
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--alpha", type=float, default=1.0)
     parser.add_argument("--image-size", type=int)
     given = parser.parse_args(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     try:
         backbone = Backbone(name=given.name, alpha=given.alpha, weights="imagenet")
@@ -31,8 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(problem["msg"].removeprefix("Value error, "), file=sys.stderr)
         return 2
     try:
-        from tlui.trainer.model.backbones import spec_of
-        from tlui.trainer.model.weights import pull
+        with hushed():
+            from tlui.trainer.model.backbones import spec_of
+            from tlui.trainer.model.weights import pull
 
         file, there = pull(backbone, given.image_size or spec_of(backbone.name).size)
     except TluiError as error:
