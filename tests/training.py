@@ -138,3 +138,39 @@ def assert_same_arrays(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> No
     assert a.keys() == b.keys()
     different = [k for k in a if a[k].tobytes() != b[k].tobytes()]
     assert not different, different
+
+
+CURVES = ("train_loss", "train_f1", "val_loss", "val_accuracy", "lr", "best")
+
+
+def photo_experiment(photos: Path, **tables: Any) -> Experiment:
+    """A frozen MobileNet with a small head on the `photos` fixture; two epochs, Adam."""
+    phase = {"freeze": "backbone", "batchnorm": "inference", "epochs": 2}
+    rate = tables.pop("rate", 1e-2)
+    lr = {"policy": "cosine", "initial": rate, "per": "step"}
+    given = {
+        "name": "frozen",
+        "dataset": {"source": "folder", "path": str(photos), "image_size": 48},
+        "backbone": {"name": "MobileNet", "alpha": 0.25, "weights": "none"},
+        "head": {"dropout": 0.5, "hidden": [4]},
+        "train": {"batch_size": 5},
+        "phase": [{**phase, "lr": lr, **tables.pop("phase", {})}],
+        **tables,
+    }
+    return Experiment.model_validate(given)
+
+
+def assert_same_run(a: RunDirectory, b: RunDirectory) -> None:
+    """Weights, metrics, curves and predictions, bit for bit."""
+    from tlui.runs.history import load
+
+    assert_same_arrays(last_weights(a), last_weights(b))
+    assert a.read_result()["metrics"] == b.read_result()["metrics"]
+    rows = [[{k: row[k] for k in CURVES} for row in load(run).epochs] for run in (a, b)]
+    assert rows[0] == rows[1]
+    for split in ("train", "val", "test"):
+        found = []
+        for run in (a, b):
+            with np.load(run.predictions / f"{split}.npz") as file:
+                found.append(file["probabilities"].tobytes())
+        assert found[0] == found[1]

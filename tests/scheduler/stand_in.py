@@ -4,7 +4,8 @@
 `wait…` until the home holds a file `go-NAME` (or `go`), `fail…`, `diverge…`, `crash…` (SIGSEGV),
 `die…` (SIGKILL), `mute…` (exit 0 without a word), `deaf…` waits and ignores SIGINT.
 With `again` in its name it takes another run when it has finished, as the real trainer does.
-Every start appends the run's id to `<home>/starts`. It is started without site-packages (-S), for
+Every start appends the run's id to `<home>/starts`; a process leaves in `<home>/coming` which runs
+it was told may follow. It is started without site-packages (-S), for
 speed, and so finds tlui beside the tests.
 """
 
@@ -108,6 +109,7 @@ def next_run(line: socket.socket) -> RunDirectory | None:
 
 
 run: RunDirectory | None = RunDirectory(Path(sys.argv[1]))
+(run.path.parent.parent / "coming").write_text(os.environ.get("TLUI_COMING", ""))
 line = socket.socket(fileno=int(os.environ["TLUI_NEXT"])) if "TLUI_NEXT" in os.environ else None
 code = 0
 while run is not None:

@@ -77,6 +77,21 @@ class TestOneProcess:
         assert pid(first) == pid(bad) != pid(third)
 
 
+class TestComing:
+    def test_a_process_is_told_what_of_its_kind_waits(self, bench: Bench) -> None:
+        first = bench.add("wait-again", config=CONFIG)
+        bench.add("finish-other", config={**CONFIG, "backbone.name": "VGG16"})
+        second, held, third = (bench.add(f"finish-again-{i}", config=CONFIG) for i in range(3))
+        control.hold(bench.home, held)
+        control.move(bench.home, third, "top")
+        bench.start()
+        told = bench.home.path / "coming"
+        trained = wait_for(lambda: told.exists() and told.read_text(), "word of what follows")
+        assert trained.split() == [first.id, second.id]
+        bench.go()
+        bench.ended(first, second, third)
+
+
 class TestKilled:
     def test_the_process_takes_only_the_run_it_trains(self, bench: Bench) -> None:
         first, second, third = (

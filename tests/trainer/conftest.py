@@ -4,6 +4,8 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import signal
+
 import numpy as np
 import pytest
 
@@ -68,3 +70,16 @@ def images():
         return Arrays(pixels, np.arange(len(pixels)) % 3)
 
     return make
+
+
+@pytest.fixture
+def forgetting():
+    """Nothing is kept for the next test, and this process has its own signal handlers back."""
+    from tlui.trainer import reuse
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    yield
+    reuse.keep(False)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

@@ -1,35 +1,15 @@
 """A run that follows others in one process has the numbers it would have had alone."""
 
 import os
-import signal
 import socket
 
-import numpy as np
 import pytest
-from training import assert_same_arrays, last_weights, make_run, start
+from training import assert_same_run, make_run, photo_experiment, start
 
-from tlui.recipe.schema import Experiment
-from tlui.runs.history import load
 from tlui.runs.status import read_status
 from tlui.trainer import reuse
 
-KEYS = ("train_loss", "train_f1", "val_loss", "val_accuracy", "lr", "best")
-
-
-def photo_experiment(photos, **tables):
-    phase = {"freeze": "backbone", "batchnorm": "inference", "epochs": 2}
-    rate = tables.pop("rate", 1e-2)
-    lr = {"policy": "cosine", "initial": rate, "per": "step"}
-    given = {
-        "name": "frozen",
-        "dataset": {"source": "folder", "path": str(photos), "image_size": 48},
-        "backbone": {"name": "MobileNet", "alpha": 0.25, "weights": "none"},
-        "head": {"dropout": 0.5, "hidden": [4]},
-        "train": {"batch_size": 5},
-        "phase": [{**phase, "lr": lr, **tables.pop("phase", {})}],
-        **tables,
-    }
-    return Experiment.model_validate(given)
+pytestmark = pytest.mark.usefixtures("forgetting")
 
 
 def trained(home, experiment, more):
@@ -38,30 +18,6 @@ def trained(home, experiment, more):
     run = make_run(home, experiment)
     assert train(run, more=more) == 0, run.log
     return run
-
-
-@pytest.fixture(autouse=True)
-def forgetting():
-    """Nothing is kept for the next test, and this process has its own signal handlers back."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
-    handlers = {number: signal.getsignal(number) for number in numbers}
-    yield
-    reuse.keep(False)
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-
-
-def assert_same_run(a, b):
-    assert_same_arrays(last_weights(a), last_weights(b))
-    assert a.read_result()["metrics"] == b.read_result()["metrics"]
-    rows = [[{k: row[k] for k in KEYS} for row in load(run).epochs] for run in (a, b)]
-    assert rows[0] == rows[1]
-    for split in ("train", "val", "test"):
-        found = []
-        for run in (a, b):
-            with np.load(run.predictions / f"{split}.npz") as file:
-                found.append(file["probabilities"].tobytes())
-        assert found[0] == found[1]
 
 
 class TestSameNumbersAsAlone:

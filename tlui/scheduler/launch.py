@@ -19,6 +19,8 @@ from tlui.scheduler.claims import CPU
 NEVER_STARTED = 127
 NEXT = "TLUI_NEXT"
 """Environment variable with the number of the socket on which a trainer may get another run."""
+COMING = "TLUI_COMING"
+"""Environment variable with the ids of runs of a kind that wait: it may be handed them."""
 DONE = b"done\n"
 """What a trainer says there that finished its run and could take another."""
 

@@ -31,7 +31,7 @@ from tlui.runs.status import Status, read_status, write_status
 from tlui.scheduler import order
 from tlui.scheduler.claims import CPU, Claims
 from tlui.scheduler.ending import oom_kills, settle
-from tlui.scheduler.launch import environment
+from tlui.scheduler.launch import COMING, environment
 from tlui.scheduler.worker import Worker, alike, kill_group
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 TICK_SECONDS = 2.0
 ADOPTED_TICK_SECONDS = 0.25
 LOOK_AROUND_SECONDS = 10.0
+MOST_COMING = 15
+"""Runs that a trainer is told of."""
 REQUESTS = ("kill", "interrupt", "stop")
 """What `requests/` may ask for, the most urgent first."""
 
@@ -172,6 +174,16 @@ def _following(
     return taken[0] if taken else None
 
 
+def _coming(home: Home, run: RunDirectory) -> list[str]:
+    """Runs of its kind that wait, in their order: its trainer may be handed them next."""
+    found = []
+    for entry in order.entries(home)[: 4 * MOST_COMING]:
+        other = home.run(entry.run)
+        if entry.run != run.id and not entry.held and alike(run, other):
+            found.append(entry.run)
+    return found[:MOST_COMING]
+
+
 def asked(run: RunDirectory) -> str:
     """What front ends have asked of a run: "kill", "interrupt", "stop" or ""."""
     return next((word for word in REQUESTS if (run.requests / word).exists()), "")
@@ -228,6 +240,8 @@ def _train(
         write_status(run.status, starting)
         _answer(orders.ready, True)
         env = environment(orders.devices, orders.label, os.environ)
+        if orders.devices == (CPU,) and not worker.waits:
+            env[COMING] = " ".join(_coming(home, run))
         command = _command(run, orders, status)
         while True:
             worker.prepare(command, env, run.log, orders.devices)

@@ -95,8 +95,10 @@ class FeatureFeed:
     views: dict[int, Features] = field(default_factory=dict)
     """Of the training images as they are changed in these epochs; none where they are not."""
     waited: float = 0.0
+    elsewhere: float = field(init=False, default=0.0)
     steps: int = field(init=False)
-    _table: Table | None = field(init=False, default=None)
+    table: Table | None = field(init=False, default=None)
+    """The training features in memory; None where they do not fit."""
     _evaluations: dict[str, list[tuple[Any, ...]]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -105,7 +107,7 @@ class FeatureFeed:
         if sum(part.array.nbytes for part in parts) <= _memory_for_tables():
             labels = np.concatenate([part.labels for part in parts])
             every = np.concatenate([p.array for p in parts]) if self.views else parts[0].array
-            self._table = Table(
+            self.table = Table(
                 tf.constant(every),
                 _one_hot(labels, self.classes),
                 tf.constant(labels, tf.int32),
@@ -114,24 +116,30 @@ class FeatureFeed:
 
     def course(self, learner: Learner, epoch: int, start: int, rate: Rate) -> Iterator[int]:
         """As `Feed.course`."""
-        view = change.view(self.augment, epoch)
-        found = self.views[view] if self.views else self.features["train"]
-        order = change.order(self.seed, epoch, len(found.labels))
-        if self._table is None:
-            yield from self._one_by_one(learner, found, order, start, rate)
-            return
-        if self.views:
-            order = order + list(self.views).index(view) * len(found.labels)
-        done, count = start, 1
-        while done < self.steps:
-            count = min(count, self.steps - done)
-            rates = np.array([rate(step) for step in range(done, done + count)], np.float32)
-            began = time.perf_counter()
-            learner.table_steps(self._table, order, done, rates)
-            done += count
-            yield done
-            a_step = (time.perf_counter() - began) / count
-            count = max(1, min(math.ceil(CALL_SECONDS / max(a_step, 1e-6)), count * 64))
+        if self.table is None:
+            view = change.view(self.augment, epoch)
+            found = self.views[view] if self.views else self.features["train"]
+            order = change.order(self.seed, epoch, len(found.labels))
+            return self._one_by_one(learner, found, order, start, rate)
+        table, rows = self.table, self.rows(epoch)
+
+        def call(first: int, count: int) -> None:
+            rates = np.array([rate(step) for step in range(first, first + count)], np.float32)
+            learner.table_steps(table, rows, first, rates)
+
+        return in_calls(start, self.steps, call)
+
+    def knows(self, epoch: int) -> bool:
+        """Whether it has the features of that epoch."""
+        return not self.views or change.view(self.augment, epoch) in self.views
+
+    def rows(self, epoch: int) -> np.ndarray:
+        """Rows of the table in the order of an epoch it knows: int64 (n,)."""
+        count = len(self.features["train"].labels)
+        order = change.order(self.seed, epoch, count)
+        if not self.views:
+            return order
+        return order + list(self.views).index(change.view(self.augment, epoch)) * count
 
     def _one_by_one(
         self, learner: Learner, found: Features, order: np.ndarray, start: int, rate: Rate
@@ -160,6 +168,23 @@ class FeatureFeed:
                 _batch(found, every[i : i + size], self.classes) for i in starts
             ]
         return self._evaluations[split]
+
+
+def in_calls(start: int, steps: int, call: Callable[[int, int], None]) -> Iterator[int]:
+    """Steps `start` to `steps` in graph calls of about `CALL_SECONDS`; yields the steps done.
+
+    Args:
+        call: Called with the first step and how many.
+    """
+    done, count = start, 1
+    while done < steps:
+        count = min(count, steps - done)
+        began = time.perf_counter()
+        call(done, count)
+        done += count
+        yield done
+        a_step = (time.perf_counter() - began) / count
+        count = max(1, min(math.ceil(CALL_SECONDS / max(a_step, 1e-6)), count * 64))
 
 
 def is_cacheable(experiment: Experiment) -> bool:

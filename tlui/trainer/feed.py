@@ -25,10 +25,21 @@ Rate = Callable[[int], float]
 class Feed(Protocol):
     """What the loop asks of wherever batches come from."""
 
-    steps: int
-    """Steps of an epoch."""
-    waited: float
-    """Seconds the loop has waited for batches; stays 0 where that is not known."""
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch."""
+        ...
+
+    @property
+    def waited(self) -> float:
+        """Seconds the loop has waited for batches; stays 0 where that is not known."""
+        ...
+
+    @property
+    def elsewhere(self) -> float:
+        """Seconds of training that did not pass in courses of this feed, or (less than 0) that
+        passed there for other runs."""
+        ...
 
     def course(self, learner: Learner, epoch: int, start: int, rate: Rate) -> Iterator[int]:
         """Train one epoch from step `start`; yields the steps done after every graph call."""
@@ -53,6 +64,7 @@ class ImageFeed:
     augment: Augment
     steps_per_execution: int = 1
     waited: float = 0.0
+    elsewhere: float = field(init=False, default=0.0)
     steps: int = field(init=False)
 
     def __post_init__(self) -> None:

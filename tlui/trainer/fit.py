@@ -178,7 +178,10 @@ class Fit:
         pace = Pace(self.reporter, state, learner.counts, number, epochs, steps)
         began = time.perf_counter()
         before_seconds, before_epoch_seconds = state.seconds, state.epoch_seconds
-        waited = self._feed.waited
+        waited, elsewhere = self._feed.waited, self._feed.elsewhere
+
+        def passed() -> float:
+            return time.perf_counter() - began + self._feed.elsewhere - elsewhere
 
         constant = rate_at(phase, state, start, steps) if phase.lr.per == "epoch" else None
 
@@ -188,7 +191,7 @@ class Fit:
         for done in self._feed.course(learner, number, start, rate):
             state.global_step += done - state.step
             state.step = done
-            spent = time.perf_counter() - began
+            spent = passed()
             state.seconds = before_seconds + spent
             state.epoch_seconds = before_epoch_seconds + spent
             if not pace.step(rate(done - 1), last=done == steps):
@@ -196,12 +199,12 @@ class Fit:
             if done < steps and (asked := self.requests.poll()):
                 self._save("the request to end")
                 return asked
-        trained = time.perf_counter() - began
+        trained = passed()
         row: dict[str, Any] = {f"train_{k}": v for k, v in learner.counts.metrics().items()}
         row |= {f"val_{k}": v for k, v in self._validate().items()}
         if not all(math.isfinite(row[k]) for k in row if k.endswith("_loss")):
             raise DivergedError(f"the loss is not finite after epoch {number}")
-        spent = time.perf_counter() - began
+        spent = passed()
         state.seconds = before_seconds + spent
         seconds = before_epoch_seconds + spent
         images = learner.counts.totals()[2]

@@ -45,13 +45,14 @@ OPTIMIZERS: dict[str, Callable[[Any, dict[str, Any]], keras.optimizers.Optimizer
 
 
 def make_optimizer(
-    given: OptimizerBase, rate: float, scale_loss: bool = False
+    given: OptimizerBase, rate: float | Callable[[], Any], scale_loss: bool = False
 ) -> keras.optimizers.Optimizer:
     """A fresh optimizer as the preset describes it; call under the strategy's scope.
 
     Args:
         given: The phase's optimizer.
-        rate: Learning rate to begin with; the loop assigns it afterwards.
+        rate: Learning rate to begin with, which the loop assigns afterwards; or what is asked for
+            it at every step.
         scale_loss: Wrap it in dynamic loss scaling, which float16 needs.
     """
     rest = {

@@ -20,6 +20,8 @@ from tlui.trainer.failure import FINISHED
 
 NEXT = "TLUI_NEXT"
 """Environment variable with the number of the socket."""
+COMING = "TLUI_COMING"
+"""Environment variable with the ids of runs of a kind that wait when this process starts."""
 DONE = b"done\n"
 MOST_RUNS = 100
 MOST_GROWTH = 512 * 2**20
@@ -69,6 +71,11 @@ class Relay:
             return run
         except OSError:
             return None
+
+
+def coming() -> list[str]:
+    """Ids of runs that this process may be handed; a guess, for they may go elsewhere."""
+    return os.environ.get(COMING, "").split()
 
 
 def _print_to(run: RunDirectory) -> None:

@@ -39,10 +39,12 @@ class Traced:
     """By optimizer: the learner, and its optimizer's variables when they were new."""
     cached: Any = None
     """The CachedFeed that goes with them."""
+    chorus: Any = None
+    """The Chorus that trains on it, its voices the runs that may follow."""
 
     def forget(self) -> None:
         """Start anew: they are graphs of something else."""
-        self.predict, self.cached = None, None
+        self.predict = self.cached = self.chorus = None
         self.learners.clear()
 
     def predictor(self, forward: Forward) -> Callable[[Any], np.ndarray]:

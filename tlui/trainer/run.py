@@ -11,18 +11,21 @@ from tlui.recipe.schema import Phase
 from tlui.recipe.toml import load_experiment
 from tlui.runs.directory import RunDirectory
 from tlui.trainer import reuse
+from tlui.trainer.chorus import Chorus, ChorusFeed, can_sing, companions
 from tlui.trainer.evaluate import EvaluationStoppedError
 from tlui.trainer.failure import FINISHED, INTERRUPTED, STOPPED, Outcome
 from tlui.trainer.features import CachedFeed, cached_feed, is_cacheable, views_ahead
+from tlui.trainer.feed import Feed
 from tlui.trainer.fit import DivergedError, Ending, Fit, Stage
 from tlui.trainer.model.fold import folded
 from tlui.trainer.model.freezing import RegimeReport
 from tlui.trainer.model.prefix import frozen_prefix
 from tlui.trainer.prepare import Run, prepare, throttled
+from tlui.trainer.relay import coming
 from tlui.trainer.reporter import Reporter
 from tlui.trainer.result import evaluate_run
 from tlui.trainer.signals import AskedToEndError, Requests
-from tlui.trainer.step import Forward
+from tlui.trainer.step import Forward, Learner
 from tlui.trainer.tensorboard import TensorBoard
 
 
@@ -124,10 +127,33 @@ def _stage(run: Run, phase: Phase, regime: RegimeReport) -> Stage:
     variables = network.trainable_variables
     if run.cached is not None:
         run.reporter.log(f"features are computed once, up to {run.cached.prefix.cut}")
-        run.stage = Stage(run.cached.prefix.logits, variables, run.cached.feed, traced)
+        run.stage = Stage(run.cached.prefix.logits, variables, _together(run, traced), traced)
     else:
         run.stage = Stage(_forward(run, traced), variables, run.feed, traced)
     return run.stage
+
+
+def _together(run: Run, traced: reuse.Traced) -> Feed:
+    """The features; trained on together with runs that wait where the first phase allows it."""
+    assert run.cached is not None
+    feed, prefix = run.cached.feed, run.cached.prefix
+    if not can_sing(run.experiment) or prefix.upper is not None or feed.table is None:
+        return feed
+
+    def chorus(learner: Learner) -> Chorus | None:
+        found: Chorus | None = traced.chorus
+        if found is None or found.place(run.directory.id) is None:
+            traced.chorus = None
+            voices = companions(run.directory, run.experiment, coming())
+            try:
+                found = traced.chorus = Chorus(voices, learner, prefix.head.layers, feed)
+            except ValueError:
+                return None  # this one trains alone
+            others = len(found.voices) - 1
+            run.reporter.log(f"trains together with {others} runs of its kind that wait")
+        return found
+
+    return ChorusFeed(feed, chorus, run.directory.id)
 
 
 def _forward(run: Run, traced: reuse.Traced) -> Forward:

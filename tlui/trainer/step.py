@@ -116,33 +116,34 @@ class Learner:
         with tf.distribute.get_strategy().scope() if strategy is None else strategy.scope():
             optimizer.build(self.variables)
         inner = getattr(optimizer, "inner_optimizer", optimizer)
-        self._rate = inner.learning_rate
+        self.rate = inner.learning_rate
+        """The variable that holds the learning rate."""
         self._step: Any = None
         self._several: Any = None
         self._table: Any = None
 
     def begin_at(self, rate: float) -> None:
         """Set the learning rate the first step finds."""
-        self._rate.assign(rate)
+        self.rate.assign(rate)
 
     def step(self, batch: tuple[Any, ...], rate: float) -> None:
         """One step on (index, x, y, label) at learning rate `rate`."""
         if self._step is None:
             signature = [tf.TensorSpec([None, *t.shape[1:]], t.dtype) for t in batch[1:]]
             signature.append(tf.TensorSpec([], tf.float32))
-            self._step = _graph(self._train, input_signature=signature)
+            self._step = graph(self._train, input_signature=signature)
         self._step(*batch[1:], rate)
 
     def steps(self, iterator: Any, rates: np.ndarray) -> None:
         """len(rates) steps on what a dataset's iterator gives, in one call of the graph."""
         if self._several is None:
-            self._several = _graph(self._loop, reduce_retracing=True)
+            self._several = graph(self._loop, reduce_retracing=True)
         self._several(iterator, tf.constant(rates, tf.float32))
 
     def table_steps(self, table: Table, order: np.ndarray, first: int, rates: np.ndarray) -> None:
         """len(rates) steps from step `first` of an epoch over `table` in `order`, in one call."""
         if self._table is None:
-            self._table = _graph(
+            self._table = graph(
                 lambda order, first, rates: self._over(table, order, first, rates),
                 input_signature=[
                     tf.TensorSpec([None], tf.int64),
@@ -157,7 +158,7 @@ class Learner:
             _, x, y, label = next(iterator)
             self._train(x, y, label, rates[i])
 
-        _repeat(tf.shape(rates)[0], one)
+        repeat(tf.shape(rates)[0], one)
 
     def _over(self, table: Table, order: Any, first: Any, rates: Any) -> None:
         def one(i: Any) -> None:
@@ -166,10 +167,10 @@ class Learner:
             x, y, label = (tf.gather(t, rows) for t in (table.x, table.y, table.label))
             self._train(x, y, label, rates[i])
 
-        _repeat(tf.shape(rates)[0], one)
+        repeat(tf.shape(rates)[0], one)
 
     def _train(self, x: Any, y: Any, label: Any, rate: Any) -> None:
-        self._rate.assign(rate)
+        self.rate.assign(rate)
         count = tf.cast(tf.shape(label)[0], tf.float32)
         if self.strategy is None:
             loss_sum, predicted = self._replica(x, y, None, count)
@@ -213,13 +214,13 @@ class Learner:
         return loss_sum, self.objective.predicted(logits)
 
 
-def _graph(function: Callable[..., Any], **options: Any) -> Any:
+def graph(function: Callable[..., Any], **options: Any) -> Any:
     """A traced function. XLA is off, which is 10 times slower on a CPU; so is autograph, which
     reads sources from disk and fails where they are replaced while a run is under way."""
     return tf.function(function, jit_compile=False, autograph=False, **options)
 
 
-def _repeat(count: Any, step: Callable[[Any], None]) -> None:
+def repeat(count: Any, step: Callable[[Any], None]) -> None:
     """In a graph: `step(i)` for i below `count`, one after the other."""
 
     def body(i: Any) -> Any:
@@ -241,7 +242,7 @@ def predictor(forward: Forward) -> Callable[[Any], np.ndarray]:
     def predict(x: Any) -> np.ndarray:
         if not traced:
             spec = tf.TensorSpec([None, *x.shape[1:]], x.dtype)
-            traced.append(_graph(run, input_signature=[spec]))
+            traced.append(graph(run, input_signature=[spec]))
         return np.asarray(traced[0](x), np.float32)
 
     return predict

@@ -1,0 +1,221 @@
+"""Heads of a sweep that train together have the numbers each has alone, bit for bit."""
+
+import numpy as np
+import pytest
+from training import assert_same_run, make_run, photo_experiment
+
+from tlui.recipe.schema import Experiment
+from tlui.runs.history import load
+from tlui.runs.status import Status, read_status, write_status
+from tlui.trainer import chorus, reuse
+from tlui.trainer.relay import COMING
+
+pytestmark = pytest.mark.usefixtures("forgetting")
+
+
+def waiting(home, points):
+    runs = [make_run(home, point) for point in points]
+    for run in runs:
+        write_status(run.status, Status("queued"))
+    return runs
+
+
+def train_in_turn(runs, monkeypatch):
+    """One process is told of all, and handed one after the other."""
+    from tlui.trainer.__main__ import train
+
+    monkeypatch.setenv(COMING, " ".join(run.id for run in runs[1:]))
+    reuse.keep(True)
+    return [train(run, more=True) for run in runs]
+
+
+def alone(home, point):
+    from tlui.trainer.__main__ import train
+
+    run = make_run(home, point)
+    assert train(run) == 0, run.log.read_text()
+    return run
+
+
+def said(run):
+    return [row["message"] for row in load(run).logs]
+
+
+def sung(run):
+    return any("trains together" in message for message in said(run))
+
+
+class Steps:
+    """How many steps were trained alone, and how many together."""
+
+    def __init__(self, monkeypatch):
+        self.alone = self.together = 0
+        one, many = chorus.Learner.table_steps, chorus.Chorus._train
+
+        def alone(learner, table, order, first, rates):
+            self.alone += len(rates)
+            one(learner, table, order, first, rates)
+
+        def together(*given):
+            self.together += 1
+            return many(*given)
+
+        monkeypatch.setattr(chorus.Learner, "table_steps", alone)
+        monkeypatch.setattr(chorus.Chorus, "_train", together)
+
+
+def sweep(photos, **tables):
+    """Rates, policies, epochs and early stopping of one kind."""
+    fixed = {"policy": "constant", "initial": 3e-3}
+    early = {"batch_size": 5, "early_stopping": {"patience": 1}}
+    return [
+        photo_experiment(photos, **tables),
+        photo_experiment(photos, rate=1e-3, **tables),
+        photo_experiment(photos, **{**tables, "phase": {**tables.get("phase", {}), "lr": fixed}}),
+        photo_experiment(
+            photos, **{**tables, "train": early, "phase": {**tables.get("phase", {}), "epochs": 4}}
+        ),
+        photo_experiment(
+            photos, rate=5e-2, **{**tables, "phase": {**tables.get("phase", {}), "epochs": 3}}
+        ),
+    ]
+
+
+class TestSameNumbersAsAlone:
+    @pytest.mark.parametrize(
+        "tables",
+        [
+            {},
+            {"phase": {"optimizer": {"name": "sgd", "momentum": 0.9, "nesterov": True}}},
+            {"phase": {"optimizer": {"name": "adamw", "weight_decay": 0.01, "clipvalue": 0.05}}},
+            {"head": {"hidden": [], "dropout": 0.0}},
+            {"augment": {"flip": "horizontal", "views": 2}},
+            {
+                "head": {
+                    "output": "sigmoid",
+                    "label_smoothing": 0.1,
+                    "class_weights": "balanced",
+                    "dropout": 0.3,
+                }
+            },
+        ],
+        ids=["adam", "sgd", "adamw", "linear", "views", "sigmoid"],
+    )
+    def test_a_sweep(self, home, photos, monkeypatch, tables):
+        points = sweep(photos, **tables)
+        runs = waiting(home, points)
+        steps = Steps(monkeypatch)
+        assert train_in_turn(runs, monkeypatch) == [0] * len(points)
+        assert sung(runs[0]) and not any(map(sung, runs[1:]))
+        assert steps.together == 3 and steps.alone == 0, "as many epochs as the longest needs"
+        reuse.keep(False)
+        monkeypatch.delenv(COMING)
+        for run, point in zip(runs, points, strict=True):
+            assert_same_run(run, alone(home, point))
+            assert run.read_result()["train_seconds"] > 0
+
+
+class TestEachRunIsItsOwn:
+    def test_a_leader_that_is_stopped_leaves_what_is_whole(self, home, photos, monkeypatch):
+        from tlui.trainer.__main__ import train, train_here
+        from tlui.trainer.reporter import Reporter
+        from tlui.trainer.signals import Requests
+
+        points = [photo_experiment(photos, rate=r, phase={"epochs": 5}) for r in (1e-2, 1e-3)]
+        runs = waiting(home, points)
+        monkeypatch.setenv(COMING, runs[1].id)
+        reporter, requests = Reporter(runs[0]), Requests(runs[0].requests)
+        real = chorus.Chorus._train
+
+        def in_the_third_epoch(self, learner, place, epoch, told):
+            for done in real(self, learner, place, epoch, told):
+                if epoch == 3:
+                    requests.ask("stop")
+                yield done
+
+        monkeypatch.setattr(chorus.Chorus, "_train", in_the_third_epoch)
+        outcome = train_here(runs[0], reporter, requests, more=True)
+        reporter.end(outcome.state, outcome.code)
+        assert outcome.state == "stopped" and len(load(runs[0]).epochs) == 2
+        assert train(runs[1], more=True) == 0
+        reuse.keep(False)
+        monkeypatch.delenv(COMING)
+        assert_same_run(runs[1], alone(home, points[1]))
+
+    def test_one_that_diverges_harms_nobody(self, home, photos, monkeypatch):
+        decay = {"name": "adamw", "weight_decay": 1.0}  # weights times 1 - rate, in every step
+        points = [
+            photo_experiment(photos, phase={"optimizer": decay, "epochs": 6}, rate=rate)
+            for rate in (1e-3, 1e3, 1e-2)
+        ]
+        runs = waiting(home, points)
+        assert train_in_turn(runs, monkeypatch) == [0, 3, 0]
+        status = read_status(runs[1].status)
+        assert status is not None and status.state == "diverged"
+        reuse.keep(False)
+        monkeypatch.delenv(COMING)
+        for i in (0, 2):
+            assert_same_run(runs[i], alone(home, points[i]))
+
+    def test_weights_that_changed_meanwhile_are_not_taken_for_old(self, home, photos, monkeypatch):
+        """What a voice was assumed to begin with is compared, not trusted."""
+        points = [photo_experiment(photos, rate=rate) for rate in (1e-2, 1e-3)]
+        runs = waiting(home, points)
+        real = chorus.Chorus.__init__
+
+        def other(self, *given):
+            real(self, *given)
+            self._moments[0].weights[0][1] += 1.0
+
+        monkeypatch.setattr(chorus.Chorus, "__init__", other)
+        steps = Steps(monkeypatch)
+        assert train_in_turn(runs, monkeypatch) == [0, 0]
+        assert steps.alone > 0
+        reuse.keep(False)
+        monkeypatch.delenv(COMING)
+        assert_same_run(runs[1], alone(home, points[1]))
+
+
+class TestWhoSings:
+    def kind(self, home, photos, **tables):
+        leader = photo_experiment(photos)
+        [run, other] = waiting(home, [leader, photo_experiment(photos, **tables)])
+        return len(chorus.companions(run, leader, [other.id])) == 2
+
+    def test_what_differs_in_more_than_how_it_learns_does_not(self, home, photos):
+        assert self.kind(home, photos, rate=5e-4)
+        assert self.kind(home, photos, phase={"epochs": 9})
+        assert not self.kind(home, photos, head={"dropout": 0.5, "hidden": [5]})
+        assert not self.kind(home, photos, phase={"optimizer": "sgd"})
+        assert not self.kind(home, photos, train={"batch_size": 5, "seed": 3})
+        assert not self.kind(home, photos, phase={"lr": {"policy": "plateau", "initial": 1e-3}})
+
+    def test_only_what_waits(self, home, photos):
+        leader = photo_experiment(photos)
+        runs = waiting(home, [leader] * 4)
+        write_status(runs[1].status, Status("running"))
+        write_status(runs[2].status, Status("queued", attempt=1))
+        runs[3].preset.write_text("version = 9")
+        ids = [*(run.id for run in runs), "00000000"]
+        assert [voice.run for voice in chorus.companions(runs[0], leader, ids)] == [runs[0].id]
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"phase": {"optimizer": {"name": "adam", "clipnorm": 1.0}}},
+            {"phase": {"optimizer": {"name": "adam", "global_clipnorm": 1.0}}},
+            {"phase": {"optimizer": "rmsprop"}},
+            {"train": {"mixed_precision": True}},
+            {"train": {"devices": 2}},
+        ],
+    )
+    def test_what_a_stack_would_change_trains_alone(self, photos, change):
+        experiment = photo_experiment(photos, **change)
+        assert isinstance(experiment, Experiment) and not chorus.can_sing(experiment)
+
+    def test_rates_are_those_of_the_policy(self, photos):
+        voice = chorus.Voice("a", photo_experiment(photos).phase[0])
+        policy = voice.phase.lr
+        assert voice.rates(2, 4) == [policy.value(1 + i / 4, 2) for i in range(4)]
+        assert voice.rates(3, 4) == [0.0] * 4
+        assert np.isclose(voice.rates(1, 4)[0], 1e-2)
