@@ -117,8 +117,7 @@ class FeatureFeed:
     def course(self, learner: Learner, epoch: int, start: int, rate: Rate) -> Iterator[int]:
         """As `Feed.course`."""
         if self.table is None:
-            view = change.view(self.augment, epoch)
-            found = self.views[view] if self.views else self.features["train"]
+            found = self._seen(epoch)
             order = change.order(self.seed, epoch, len(found.labels))
             return self._one_by_one(learner, found, order, start, rate)
         table, rows = self.table, self.rows(epoch)
@@ -129,13 +128,17 @@ class FeatureFeed:
 
         return in_calls(start, self.steps, call)
 
+    def _seen(self, epoch: int) -> Features:
+        view = change.view(self.augment, epoch)
+        return self.views[view] if self.views else self.features["train"]
+
     def knows(self, epoch: int) -> bool:
         """Whether it has the features of that epoch."""
         return not self.views or change.view(self.augment, epoch) in self.views
 
     def rows(self, epoch: int) -> np.ndarray:
         """Rows of the table in the order of an epoch it knows: int64 (n,)."""
-        count = len(self.features["train"].labels)
+        count = len(self._seen(epoch).labels)
         order = change.order(self.seed, epoch, count)
         if not self.views:
             return order
