@@ -185,15 +185,16 @@ def test_a_job_slurm_lost_is_reported_and_submitted_again(cluster, home: Home, w
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_real_time_limit(cluster, home: Home, write) -> None:
-    limit = "gpus = 0\ntime = 1\nsignal = 20"
+    limit = "gpus = 0\ntime = 2\nsignal = 20"
     (run,) = cluster.submit(home, write(epochs=100_000, slurm=limit)).values()
 
     def starts() -> list[int]:
         events = EventReader(run.events).read_all()
         return [event["epoch"] for event in events if event["type"] == "open"]
 
-    cluster.wait_for(lambda: len(starts()) == 2, "a second start", 240)
+    cluster.wait_for(lambda: len(starts()) == 2, "a second start", 500)
     assert starts()[1] > 0
     cluster.wait_for(lambda: cluster.epochs(run)[-1] > starts()[1], "more epochs")
     assert cluster.tlui("stop", run.id).returncode == 0
