@@ -1,6 +1,7 @@
 """The app on a real pty: first paint, bytes a second, time from key to echo.
 
-    python tests/benchmarks/wire.py
+    python tests/benchmarks/wire.py           # or `quick`: without idle screens and first paint
+    python tests/benchmarks/wire.py many      # the app opened on a store of 10,000 runs
 
 A made-up run trains in a thread of this process (ten steps a second, an epoch every two seconds);
 the app runs as its own process on a pty whose output is counted, or read at 64 KiB/s. Prints
@@ -209,11 +210,27 @@ def key_to_echo(home: Home) -> None:
     training.stop()
 
 
+def opening(home: Home, count: int = 10_000, times: int = 5) -> None:
+    """Seconds until the rows of a large store show; the first time its index is built."""
+    for i in range(count):
+        make_run(home, name=f"run{i}", state="finished", epochs=3)
+    for time_ in range(times):
+        terminal = Terminal(APP, [str(home.path)], (120, 40))
+        when = terminal.wait(f"{count} runs".encode(), seconds=120)
+        terminal.close()
+        took = "never" if when is None else f"{when - terminal.started:.2f} s"
+        how = "(< 1)" if time_ else "while the index is built"
+        print(f"{count:,} runs shown in {took} {how}")
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TLUI_CACHE"] = f"{folder}/cache"
         os.environ["TLUI_CONFIG"] = f"{folder}/none.toml"
         home = Home.at(f"{folder}/home")
+        if "many" in sys.argv:
+            opening(home)
+            return
         make_run(home, name="done", state="finished")
         if "quick" not in sys.argv:
             idle_bytes(home)

@@ -274,7 +274,7 @@ def test_a_lost_connection_costs_nothing(
     terminal.wait("2 marked")
     terminal.press("=")
     both = terminal.wait("compare", "val_accuracy", "phase.0.epochs", "test_accuracy")
-    differs = re.search(r"phase\.0\.epochs +(\d+) +(\d+)", both)
+    differs = re.search(r"phase\.0\.epochs +(\d+)[ │]+(\d+)", both)
     assert differs is not None and {int(n) for n in differs.groups()} == {LONG, SHORT}
 
     terminal.press("e")

@@ -198,8 +198,11 @@ def choose(ascii: bool = False, look: str | None = None) -> Theme:
 def _speaks_unicode() -> bool:
     import codecs
     import locale
+    import sys
 
+    written = getattr(sys.__stderr__, "encoding", None)  # the app draws on the standard error
     try:
-        return codecs.lookup(locale.getpreferredencoding(False)).name == "utf-8"
+        names = [locale.getpreferredencoding(False), *([written] if written else [])]
+        return all(codecs.lookup(name).name == "utf-8" for name in names)
     except LookupError:
         return False

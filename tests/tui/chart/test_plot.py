@@ -208,3 +208,37 @@ def test_curves_of_one_value_or_one_point_draw() -> None:
         for log in (False, True):
             plot = Plot("a", [Curve("val", line.series["val"])], log_y=log)
             assert len(plot.draw(40, 10)) == 10
+
+
+def test_a_curve_without_a_point_at_the_crosshair_says_where_its_nearest_is() -> None:
+    short, long = line_of([0.1, 0.2, 0.3]), line_of([0.5] * 9)
+    plot = Plot("a", [Curve("short", short.series["val"]), Curve("long", long.series["val"], 1)])
+    plot.draw(60, 9)
+    plot.cursor = 7.0
+    assert "short 0.3 @2" in picture(plot, 60, 9)
+    plot.cursor = 1.0
+    assert "short 0.2  " in picture(plot, 60, 9)
+
+
+def test_panning_moves_the_zoomed_window_and_stops_at_the_ends() -> None:
+    plot = straight(zoom=4)
+    plot.pan(-1)
+    assert (plot.window().low, plot.window().high) == (2.5, 3.5)
+    for _ in range(9):
+        plot.pan(-1)
+    assert plot.window().low == 0
+    plot.pan(1)
+    assert plot.window().low == 0.5
+    for _ in range(9):
+        plot.pan(1)
+    assert plot.window().high == 4
+
+
+def test_every_curve_is_read_at_the_crosshair() -> None:
+    line = line_of([0.5] * 9)
+    curves = [Curve(f"a run with a long name {i}", line.series["val"], i) for i in range(8)]
+    plot = Plot("a", curves)
+    assert "name 7" not in picture(plot, 78, 14)
+    plot.cursor = 3.0
+    got = picture(plot, 78, 20)
+    assert all(f"name {i} 0.5" in got for i in range(8))

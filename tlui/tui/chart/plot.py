@@ -392,14 +392,19 @@ class Plot:
             glyph = GLYPHS[self.kind][curve.colour % COLOURS]
             line = "-" if self.kind == "ascii" else "━"
             sign = [((glyph if not self.colour else line) + " ", style)]
+        elsewhere = ""
         if self.cursor is None:
             known = np.flatnonzero(np.isfinite(curve.series.values[-64:]))
             value = float(curve.series.values[-64:][known[-1]]) if len(known) else None
         else:
             point = curve.series.at(self.axis, self.cursor)
             value = point[1] if point else None
+            cell = (self.frame.x.high - self.frame.x.low) / max(self.frame.width, 1)
+            if point and not self.log_x and abs(point[0] - self.cursor) > max(cell, 1e-9):
+                where = _clock(point[0]) if self.axis == "time" else f"{point[0]:.6g}"
+                elsewhere = f" @{where}"  # it has no point there: the nearest one is said to be one
         text = ("-" if self.kind == "ascii" else "–") if value is None else self.write(value)
-        note = f" {curve.note}" if curve.note and self.cursor is None else ""
+        note = f" {curve.note}" if curve.note and self.cursor is None else elsewhere
         return [
             *sign,
             (f"{curve.label} ", "dim"),
