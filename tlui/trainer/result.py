@@ -8,9 +8,9 @@ from typing import Any
 
 from tlui.data.items import HIDDEN
 from tlui.runs.files import write_json
+from tlui.trainer import reuse
 from tlui.trainer.environment import peak_memory, versions
 from tlui.trainer.evaluate import EvaluationStoppedError, Predictions, predict, report
-from tlui.trainer.model.network import save_portable
 from tlui.trainer.model.variables import assign_variables
 from tlui.trainer.prepare import Run, throttled
 from tlui.trainer.signals import AskedToEndError
@@ -38,7 +38,7 @@ def evaluate_run(run: Run) -> None:
             "batch_size": run.feed.evaluation_batch_size,
             "device": run.devices.label,
         }
-    save_portable(run.network, run.directory.model)
+    reuse.save(run.network, run.directory.model)
     write_json(run.directory.result, _result(run, which, metrics, splits, peak))
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,8 @@ import numpy as np
 
 from tlui.recipe.schema import Experiment
 from tlui.runs.files import to_json
-from tlui.trainer.model.network import Network
+from tlui.trainer.model.network import Network, save_portable
+from tlui.trainer.model.template import Template, template
 from tlui.trainer.model.variables import named_variables
 from tlui.trainer.step import Forward, Learner, predictor, to_array
 
@@ -75,6 +77,9 @@ class _Kept:
     first: dict[str, np.ndarray]
     """Every variable when the network was new."""
     traced: dict[str, Traced] = field(default_factory=dict)
+    saved: int = 0
+    """How often it was saved."""
+    template: Template | None = None
 
 
 _keeping = False
@@ -110,6 +115,20 @@ def network(experiment: Experiment, classes: int, make: Callable[[], Network]) -
         if sum(4 * int(np.prod(v.shape)) for v in variables.values()) <= MOST_BYTES:
             _kept = _Kept(key, made, {name: to_array(v) for name, v in variables.items()})
     return made
+
+
+def save(network: Network, path: Path) -> None:
+    """`save_portable`; from the second time on with a template where the network is kept.
+
+    Raises:
+        OSError: The disk is full or the folder cannot be written.
+    """
+    kept = _kept if _kept is not None and _kept.network is network else None
+    if kept is not None and kept.saved == 1:
+        kept.template = template(network.model, path.with_name(f".template.{os.getpid()}.keras"))
+    save_portable(network, path, kept.template if kept is not None else None)
+    if kept is not None:
+        kept.saved += 1
 
 
 def traced(network: Network, *facts: Any) -> Traced:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import keras
 
 from tlui.trainer.model.naming import fresh_names
+from tlui.trainer.model.template import Template
 
 BatchNorm = Literal["inference", "train"]
 
@@ -88,17 +89,23 @@ class Network:
         return activate(logits)
 
 
-def save_portable(network: Network, path: Path) -> None:
+def save_portable(network: Network, path: Path, template: Template | None = None) -> None:
     """Write the network as a .keras file that plain Keras loads (safe mode, no tlui).
 
     The file appears whole: written aside, synced, then moved into place.
+
+    Args:
+        template: Of this very network: writes the same file in a fraction of the time.
 
     Raises:
         OSError: The disk is full or the folder cannot be written.
     """
     aside = path.with_name(f".{path.stem}.{os.getpid()}.keras")
     try:
-        network.model.save(aside)
+        if template is not None:
+            template.write(aside)
+        else:
+            network.model.save(aside)
         with open(aside, "rb") as file:
             os.fsync(file.fileno())
         aside.chmod(0o600)
