@@ -184,6 +184,7 @@ def _children_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
+FOLDED = '[train]\nfeatures = "folded"'
 AUGMENT = '[augment]\nflip = "horizontal"\nrotation = 15\nfill = "reflect"'
 
 ROWS = {
@@ -198,6 +199,12 @@ ROWS = {
         10,
         lambda b: b.plain("head", b.epochs),
         lambda b: b.ours(b.epochs, cold=False),
+    ),
+    "folded": Row(
+        'the same with train.features = "folded"',
+        6,
+        lambda b: b.plain("head", b.epochs),
+        lambda b: b.ours(b.epochs, more=FOLDED, cold=True),
     ),
     "sweep": Row(
         "head-only sweep of 8 learning rates x {e} epochs",

@@ -224,7 +224,7 @@ def cached_feed(
     through: Callable[[Any], Any] = partial(prefix.prefix, training=False)
     if experiment.train.features == "folded":
         through = folded(prefix)
-    forward, changed = (predictor(lambda x, training: through(x)) for _ in range(2))
+    forward, changed = (_Forward(predictor(lambda x, training: through(x))) for _ in range(2))
     weights = _fingerprint(prefix, experiment, device)
 
     def make(split: str) -> Features | None:
@@ -266,13 +266,30 @@ def cached_feed(
     return CachedFeed(prefix, cached, weights, make)
 
 
+class _Forward:
+    """From a batch to features, timed as it runs once it is traced and warmed up."""
+
+    def __init__(self, run: Callable[[Any], np.ndarray]) -> None:
+        self._run = run
+        self._warm = False
+
+    def timed(self, x: Any) -> tuple[np.ndarray, float]:
+        """Features of a batch and the seconds it took."""
+        if not self._warm:
+            self._run(x)
+            self._warm = True
+        began = time.perf_counter()
+        found = self._run(x)
+        return found, time.perf_counter() - began
+
+
 @dataclass(frozen=True)
 class _Source:
     """Images, how they come in batches in natural order, and what makes features of a batch."""
 
     images: Images
     batches: Callable[[], Any]
-    forward: Callable[[Any], np.ndarray]
+    forward: _Forward
 
 
 def _key(*facts: Any) -> str:
@@ -314,11 +331,7 @@ def _compute(source: _Source, told: Told) -> Iterator[tuple[int, np.ndarray, flo
     """(first row, features, seconds of inference) of each batch in natural order."""
     done = 0
     for _, x, _, _ in source.batches():
-        if not done:
-            source.forward(x)  # traces and warms up, so that the seconds are those of inference
-        began = time.perf_counter()
-        found = source.forward(x)
-        spent = time.perf_counter() - began
+        found, spent = source.forward.timed(x)
         yield done, found, spent
         done += len(found)
         told(done, len(source.images))
