@@ -36,8 +36,17 @@ def ids(home: Home, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return sorted(path.name for path in home.runs.iterdir())
 
 
+@pytest.fixture(autouse=True)
+def _others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other tests started in this process and left is not counted as a helper."""
+    monkeypatch.setitem(globals(), "OTHERS", {c.pid for c in psutil.Process().children()})
+
+
+OTHERS: set[int] = set()
+
+
 def helpers() -> list[psutil.Process]:
-    return psutil.Process().children()
+    return [child for child in psutil.Process().children() if child.pid not in OTHERS]
 
 
 def by_id(found: list[Found]) -> dict[str, Found]:
