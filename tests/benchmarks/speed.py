@@ -162,7 +162,7 @@ class Bench:
         return wall, cpu
 
 
-def _become_reaper() -> None:
+def become_reaper() -> None:
     """Orphans of this process come to it, so that their CPU time is counted (Linux's prctl)."""
     import ctypes
 
@@ -255,7 +255,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=1, help="repeat each row; the best counts")
     given = parser.parse_args()
     photos = realdata()
-    _become_reaper()
+    become_reaper()
     print(machine(), f"{given.size} px, command: {' '.join(sys.argv)}\n")
     print(
         "| work | wall plain / tlui | ratio | CPU plain / tlui | ratio | target | MB | accuracy |"
