@@ -70,8 +70,9 @@ class TestKilledWhileWriting:
             assert best.state["number"] >= found.state["number"]
         assert reported > 12
         Checkpoints(tmp_path).sweep()
-        names = sorted(path.name for path in tmp_path.iterdir())
-        assert names == ["best.npz", "last-previous.npz", "last.npz"]
+        names = {path.name for path in tmp_path.iterdir()}
+        assert names <= {"best.npz", "last-previous.npz", "last.npz"}, "nothing half written"
+        assert "best.npz" in names and len(names) > 1  # killed between two renames: one `last`
 
 
 class TestDamage:

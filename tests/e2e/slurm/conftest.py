@@ -140,6 +140,14 @@ class Cluster:
                 os.killpg(daemon.pid, signal.SIGKILL)
             daemon.wait()
 
+    def save(self, job: str) -> None:
+        """Have slurmctld save that a job runs: one it has saved as waiting starts anew after a
+        crash, and without a change slurmctld may not save for minutes."""
+        file = self.root / "state" / "job_state"
+        before = file.stat().st_mtime_ns
+        self.run("scontrol", "update", f"job={job}", "priority=5")
+        wait_for(lambda: file.exists() and file.stat().st_mtime_ns != before, "a saved state")
+
     def forget_jobs(self) -> None:
         """Lose what slurmctld (which must be dead) saved, as a crash may."""
         shutil.rmtree(self.root / "state")

@@ -74,7 +74,10 @@ def test_a_sweep_is_an_array_on_two_gpus_and_its_child_takes_the_best(
         lambda: sum(run.observe().state in LIVE for run in points) == 2, "two runs at once"
     )
     waiting = next(run for run in points if run.observe().state == "queued")
-    said = cluster.tlui("queue")
+    said = cluster.wait_for(
+        lambda: (found := cluster.tlui("queue")) and "(Resources)" in found.stdout and found,
+        "Slurm's reason",
+    )
     assert f"Slurm job {jobs[waiting.id]} waits (Resources)" in said.stdout, said
     assert f"Slurm job {jobs[child.id]} waits (Dependency)" in said.stdout
     assert cluster.tlui("stop", waiting.id).returncode == 0
@@ -144,6 +147,7 @@ def test_a_failed_parent_fails_its_child_with_the_reason(
 def test_the_run_directory_is_right_when_slurm_is_killed(cluster, home: Home, write) -> None:
     (run,) = cluster.submit(home, write(epochs=400)).values()
     cluster.wait_for(lambda: cluster.epochs(run), "an epoch")
+    cluster.save(job_of(cluster, run))
     cluster.kill("slurmctld", "slurmd")
     known = len(cluster.epochs(run))
     cluster.wait_for(lambda: len(cluster.epochs(run)) > known, "training goes on")
