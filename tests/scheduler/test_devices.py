@@ -54,6 +54,12 @@ class Nvml:
         return [SimpleNamespace(pid=pid, usedGpuMemory=None) for pid in gpu.get("pids", [])]
 
 
+@pytest.fixture(autouse=True)
+def _every_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests may have hidden theirs."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
 def pick(home: Home, nvml: Any, count: int = 1, **wishes: Any) -> list[str] | str:
     """UUIDs of what is chosen, or the reason why nothing is."""
     choice = choose(Wishes(**wishes), count, list_devices(nvml), Claims(home))
@@ -170,6 +176,14 @@ class TestStarted:
         started = start(bench.home, trainer=bench.trainer, nvml=roomy)
         assert started == [runs[0].id, runs[1].id], "two on one GPU, no third"
         assert {self.seen(bench, run) for run in runs[:2]} == {"CUDA_VISIBLE_DEVICES=GPU-0"}
+
+    def test_only_as_many_start_next_as_there_is_room_for(self, bench: Bench) -> None:
+        for i in range(3):
+            bench.add(f"wait-{i}")
+        turn = "waits for its turn on GPU 0; waits for its turn on GPU 1"
+        assert [p.reason for p in places(bench.home, Nvml({}, {}))] == ["", "", turn]
+        alone = [p.reason for p in places(bench.home, Nvml())]
+        assert alone == ["", *["waits for its turn on the CPU"] * 2]
 
     def test_our_own_trainers_do_not_count_as_others(self, bench: Bench) -> None:
         first, second = bench.add("wait-1", Wishes(per_device=2)), bench.add("wait-2")

@@ -7,7 +7,7 @@ from training import assert_same_run, make_run, photo_experiment
 from tlui.recipe.schema import Experiment
 from tlui.runs.history import load
 from tlui.runs.status import Status, read_status, write_status
-from tlui.trainer import chorus, reuse
+from tlui.trainer import chorus, reuse, voices
 from tlui.trainer.relay import COMING
 
 pytestmark = pytest.mark.usefixtures("forgetting")
@@ -180,7 +180,7 @@ class TestWhoSings:
     def kind(self, home, photos, **tables):
         leader = photo_experiment(photos)
         [run, other] = waiting(home, [leader, photo_experiment(photos, **tables)])
-        return len(chorus.companions(run, leader, [other.id])) == 2
+        return len(voices.companions(run, leader, [other.id])) == 2
 
     def test_what_differs_in_more_than_how_it_learns_does_not(self, home, photos):
         assert self.kind(home, photos, rate=5e-4)
@@ -197,7 +197,7 @@ class TestWhoSings:
         write_status(runs[2].status, Status("queued", attempt=1))
         runs[3].preset.write_text("version = 9")
         ids = [*(run.id for run in runs), "00000000"]
-        assert [voice.run for voice in chorus.companions(runs[0], leader, ids)] == [runs[0].id]
+        assert [voice.run for voice in voices.companions(runs[0], leader, ids)] == [runs[0].id]
 
     @pytest.mark.parametrize(
         "change",
@@ -211,10 +211,10 @@ class TestWhoSings:
     )
     def test_what_a_stack_would_change_trains_alone(self, photos, change):
         experiment = photo_experiment(photos, **change)
-        assert isinstance(experiment, Experiment) and not chorus.can_sing(experiment)
+        assert isinstance(experiment, Experiment) and not voices.can_sing(experiment)
 
     def test_rates_are_those_of_the_policy(self, photos):
-        voice = chorus.Voice("a", photo_experiment(photos).phase[0])
+        voice = voices.Voice("a", photo_experiment(photos).phase[0])
         policy = voice.phase.lr
         assert voice.rates(2, 4) == [policy.value(1 + i / 4, 2) for i in range(4)]
         assert voice.rates(3, 4) == [0.0] * 4

@@ -70,7 +70,8 @@ def run(
     Ctrl-C once stops at the next step, evaluates what is there and drops the rest; twice kills.
     Losing the terminal (SIGHUP) leaves the runs going: tlui watch shows them again.
 
-    Exit codes: 0 done, 1 a run failed, 2 bad usage or preset, 3 a run diverged, 130 stopped.
+    Exit codes: 0 done, 1 a run failed, 2 bad usage or preset, 3 a run diverged,
+    129 the terminal hung up and the runs go on, 130 stopped.
     """
     from tlui.runs.directory import Home
 

@@ -9,7 +9,7 @@ run names it or asks for an amount of free memory.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -88,6 +88,7 @@ def choose(
     count: int,
     devices: Sequence[Device],
     claims: Claims,
+    promised: Mapping[str, int] | None = None,
 ) -> Choice:
     """The freest devices a run may take now.
 
@@ -96,10 +97,12 @@ def choose(
         count: How many GPUs it trains on at once (`train.devices`).
         devices: What the host has.
         claims: Who holds what.
+        promised: By device, how many runs that wait come before this one there.
     """
+    promised = promised or {}
     gpus = [device for device in devices if device.kind == "gpu"]
     if wishes.device == "cpu" or (wishes.device == "auto" and not gpus):
-        full = _full(THE_CPU, wishes, claims)
+        full = _full(THE_CPU, wishes, claims, promised)
         return Choice(reason=full) if full else Choice((THE_CPU,))
     if not gpus:
         return Choice(reason="asks for a GPU, and this host has none (see tlui doctor)")
@@ -113,7 +116,7 @@ def choose(
     free: list[Device] = []
     reasons: list[str] = []
     for gpu in gpus:
-        why = _full(gpu, wishes, claims) or _in_use(gpu, wishes, claims, told=bool(named))
+        why = _full(gpu, wishes, claims, promised) or _in_use(gpu, wishes, claims, told=bool(named))
         if why:
             reasons.append(why)
         else:
@@ -122,15 +125,22 @@ def choose(
         if count > 1:
             return Choice(reason=f"waits for {count} GPUs, {len(free)} free: {'; '.join(reasons)}")
         return Choice(reason="; ".join(reasons))
-    free.sort(key=lambda g: (len(claims.occupants(g.key)), -g.memory_free_mb, g.utilisation))
+
+    def crowd(gpu: Device) -> tuple[int, int, float]:
+        runs = len(claims.occupants(gpu.key)) + promised.get(gpu.key, 0)
+        return runs, -gpu.memory_free_mb, gpu.utilisation
+
+    free.sort(key=crowd)
     return Choice(tuple(free[:count]))
 
 
-def _full(device: Device, wishes: Wishes, claims: Claims) -> str:
+def _full(device: Device, wishes: Wishes, claims: Claims, promised: Mapping[str, int]) -> str:
     occupants = claims.occupants(device.key)
     room = min([wishes.per_device, *(claim.per_device for claim in occupants)])
-    if len(occupants) < room:
+    if len(occupants) + promised.get(device.key, 0) < room:
         return ""
+    if len(occupants) < room:
+        return f"waits for its turn on {_short(device)}"
     runs = ", ".join(sorted(claim.run for claim in occupants))
     return f"waits for {_short(device)}, where {runs} runs"
 

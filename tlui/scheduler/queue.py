@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
@@ -64,6 +65,7 @@ def places(
     if devices is None:
         devices = list_devices(nvml)
     taken = 0
+    promised: Counter[str] = Counter()
     elsewhere: list[int] = []
     for entry in order.entries(home):
         run = home.run(entry.run)
@@ -81,7 +83,9 @@ def places(
             parents = readiness(home, run)
             reason = parents.reason
             if parents.ready:
-                reason = choose(wishes, devices_wanted(run), devices, claims).reason
+                choice = choose(wishes, devices_wanted(run), devices, claims, promised)
+                promised.update(device.key for device in choice.devices)
+                reason = choice.reason
         found.append(Place(run, _name(run), state, "", reason, taken))
     if elsewhere:
         from tlui.scheduler.backends.handover import reasons

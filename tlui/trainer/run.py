@@ -11,7 +11,7 @@ from tlui.recipe.schema import Phase
 from tlui.recipe.toml import load_experiment
 from tlui.runs.directory import RunDirectory
 from tlui.trainer import reuse
-from tlui.trainer.chorus import Chorus, ChorusFeed, can_sing, companions
+from tlui.trainer.chorus import Chorus, ChorusFeed
 from tlui.trainer.evaluate import EvaluationStoppedError
 from tlui.trainer.failure import FINISHED, INTERRUPTED, STOPPED, Outcome
 from tlui.trainer.features import CachedFeed, cached_feed, is_cacheable, views_ahead
@@ -27,6 +27,7 @@ from tlui.trainer.result import evaluate_run
 from tlui.trainer.signals import AskedToEndError, Requests
 from tlui.trainer.step import Forward, Learner
 from tlui.trainer.tensorboard import TensorBoard
+from tlui.trainer.voices import can_sing, companions
 
 
 def train_run(directory: RunDirectory, reporter: Reporter, requests: Requests) -> Outcome:
