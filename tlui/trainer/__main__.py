@@ -10,9 +10,11 @@ go to stderr, which is trainer.log.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 from tlui.errors import TluiError
@@ -70,10 +72,7 @@ def train_here(
     try:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-        from tlui.trainer import reuse
-        from tlui.trainer.run import train_run
-
-        reuse.keep(more)
+        train_run = _import_trainer(more)
         return train_run(run, reporter, requests)
     except BaseException as error:
         outcome = explain(error)
@@ -83,6 +82,21 @@ def train_here(
         return outcome
     finally:
         requests.honour()  # nothing that was asked of this attempt is left to end the next one
+
+
+def _import_trainer(more: bool) -> Callable[[RunDirectory, Reporter, Requests], Outcome]:
+    """Import TensorFlow and what trains, which leaves no garbage worth looking for."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        from tlui.trainer import reuse
+        from tlui.trainer.run import train_run
+    finally:
+        gc.freeze()
+        if collecting:
+            gc.enable()
+    reuse.keep(more)
+    return train_run
 
 
 if __name__ == "__main__":
