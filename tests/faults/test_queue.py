@@ -143,7 +143,6 @@ def test_training_does_not_notice_killed_supervisors(bench: Bench, kills: int) -
         supervisor, same = bench.holders(run)
         assert same == trainer
         time.sleep(chance.uniform(0, 0.2))  # a random instant, not a synchronisation
-        os.kill(supervisor, chance.choice([signal.SIGHUP]))
         kill(supervisor)
         began = time.monotonic()
         wait_for(lambda gone=supervisor: bench.start() or bench.holders(run)[0] != gone, "adopted")
@@ -159,6 +158,35 @@ def test_training_does_not_notice_killed_supervisors(bench: Bench, kills: int) -
         f"{missing} of {len(steps)} points missing, the queue went on"
     )
     assert missing == 0 and steps[0] == 1
+    assert bench.starts() == [run.id, second.id]
+
+
+@pytest.mark.parametrize("times", [6, pytest.param(50, marks=pytest.mark.slow)])
+def test_a_hangup_ends_nobody(bench: Bench, times: int) -> None:
+    """SIGHUP to a supervisor and its trainer: both go on, and so does the queue, by itself."""
+    chance = random.Random(4)
+    run, second = bench.add("wait"), bench.add("finish")
+    bench.start()
+    bench.running(run)
+    supervisor, trainer = holders = bench.holders(run)
+    for number in range(times):
+        time.sleep(chance.uniform(0, 0.2))  # a random instant, not a synchronisation
+        known = load(run).steps.x[-1]
+        os.killpg(supervisor, signal.SIGHUP)
+        if number % 2:
+            os.killpg(trainer, signal.SIGHUP)
+        wait_for(lambda known=known: load(run).steps.x[-1] > known + 1, "training goes on")
+        assert bench.state(run) == "running" and bench.holders(run) == holders
+        assert start_time(supervisor) is not None
+    bench.go()
+    bench.ended(run, second)  # nobody else is there to start it
+    bench.quiet()
+    steps = [int(step) for step in load(run).steps.x]
+    print(
+        f"\n{times} hangups: nobody ended, {steps[-1] - len(steps)} of {len(steps)} points missing"
+    )
+    assert steps == list(range(1, len(steps) + 1))
+    assert [bench.state(run), bench.state(second)] == ["finished", "finished"]
     assert bench.starts() == [run.id, second.id]
 
 
