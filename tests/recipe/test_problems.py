@@ -445,6 +445,134 @@ class TestBehindAWrongWord:
         assert len(found) == 2
 
 
+class TestRules:
+    """What several keys must agree on is told beside what is wrong with others."""
+
+    @pytest.mark.parametrize(
+        ("table", "wrong", "lines"),
+        [
+            pytest.param(
+                "dataset",
+                'validation = 0.6\ntest = 0.4\nclasses = ["a", "a", "b", "b", "b"]',
+                [
+                    "dataset: validation and test together must leave something to train on. "
+                    "Received: 0.6 + 0.4",
+                    'dataset.classes: names "a" twice',
+                    'dataset.classes: names "b" 3 times',
+                ],
+                id="dataset",
+            ),
+            pytest.param(
+                "augment",
+                "crop_from = 16\nmixup = 0.2\ncutmix = 1\nviews = 4",
+                [
+                    "augment: mixup and cutmix cannot both be on; choose one",
+                    "augment: views keeps versions of single images and mixup mixes two of them; "
+                    "set views = 0 or mixup = 0",
+                    "augment: views keeps versions of single images and cutmix mixes two of them; "
+                    "set views = 0 or cutmix = 0",
+                    "augment.crop_from: must be at least dataset.image_size, 32. Received: 16",
+                ],
+                id="augment",
+            ),
+            pytest.param(
+                "train",
+                "devices = 3",
+                [
+                    "train.batch_size: must be a multiple of devices. "
+                    "Received: batch_size=32, devices=3"
+                ],
+                id="train",
+            ),
+            pytest.param(
+                "slurm",
+                "time = 1\nsignal = 90",
+                [
+                    "slurm: signal comes before the job begins: it must be less than the time "
+                    "limit. Received: signal=90 s, time=60 s"
+                ],
+                id="slurm",
+            ),
+            pytest.param(
+                "start_from", "", ["start_from: give either experiment or run"], id="start"
+            ),
+        ],
+    )
+    @pytest.mark.parametrize("broken", [False, True])
+    def test_beside_an_unknown_key(
+        self, table: str, wrong: str, lines: list[str], broken: bool
+    ) -> None:
+        header = f"[{table}]\n"
+        text = BASE if header in BASE else BASE + header
+        unknown = "odd = 1\n" if broken else ""
+        found = problems(edited(header, f"{header}{unknown}{wrong}\n", text))
+        odd = [line for line in found if line.startswith(f'{table}.odd: "odd" is not a key')]
+        assert len(odd) == broken
+        assert sorted(set(found) - set(odd)) == sorted(lines)
+        assert len(found) == len(lines) + broken
+
+    def test_across_tables_that_have_other_mistakes(self) -> None:
+        text = edited('"SmallConvNet"', '"Xception"\nalpha = 0.5\nodd = 1')
+        text = edited('source = "digits"', 'source = "digits"\nresize = 3\nsplit_seed = -1', text)
+        assert sorted(problems(text)) == [
+            "backbone.alpha: Xception has no alpha. Received: 0.5",
+            'backbone.odd: "odd" is not a key (one of: name, alpha, weights)',
+            "dataset.image_size: Xception needs images of at least 71 px. Received: 32",
+            "dataset.resize: must be one of: stretch, crop, pad. Received: 3",
+            "dataset.split_seed: must be at least 0. Received: -1",
+        ]
+
+    def test_inside_policies_and_optimizers(self) -> None:
+        text = edited(
+            '{ policy = "constant", initial = 1e-4 }',
+            '{ policy = "one-cycle", initial = 0.1, peak = 0.1, rise = 2 }\n'
+            'optimizer = { name = "sgd", clipnorm = 1, clipvalue = 1, momentum = 2 }\n'
+            "[[phase]]\nlr = { policy = 'piecewise', initial = -1, boundaries = [3, 2], values = [1] }",
+        )
+        assert sorted(problems(text)) == [
+            "phase[0].lr.peak: must be above initial. Received: peak=0.1, initial=0.1",
+            "phase[0].lr.rise: must be greater than 0 and less than 1. Received: 2",
+            "phase[0].optimizer.momentum: must be at least 0 and less than 1. Received: 2",
+            "phase[0].optimizer: only one of clipnorm and clipvalue may be set",
+            "phase[1].lr.boundaries: must rise. Received: [3, 2]",
+            "phase[1].lr.initial: must be greater than 0 and at most 1000. Received: -1",
+            "phase[1].lr.values: must hold one rate for each boundary. "
+            "Received: 2 boundaries, 1 values",
+        ]
+
+    def test_class_weights_against_class_names(self) -> None:
+        text = edited(
+            'source = "digits"', 'source = "digits"\nodd = 1\nclasses = ["a", "cat", "dog"]'
+        )
+        text += "[head]\noutput = 'sigmoid'\nclass_weights = { cat = -1, dgo = true, a = 0 }"
+        assert sorted(problems(text))[1:] == [
+            "head.class_weights.a: must be greater than 0. Received: 0",
+            "head.class_weights.cat: must be greater than 0. Received: -1",
+            'head.class_weights.dgo: "dgo" is not a class (did you mean "dog"?)',
+            "head.class_weights.dgo: must be a number. Received: true",
+            'head.output: "sigmoid" is for two classes; the dataset has 3',
+        ]
+
+    @pytest.mark.parametrize(
+        ("old", "new", "line"),
+        [
+            ('source = "digits"', 'source = "digits"\nvalidation = 2\ntest = 0.9', "dataset.validation"),
+            ('source = "digits"', 'source = "digits"\nimage_size = "8"', "dataset.image_size"),
+            (
+                "initial = 1e-4",
+                'policy = "one-cycle", initial = 0, peak = 0.1',
+                "phase[0].lr.initial",
+            ),
+        ],
+    )  # fmt: skip
+    def test_nothing_follows_from_a_value_that_is_no_value(
+        self, old: str, new: str, line: str
+    ) -> None:
+        text = BASE.replace('policy = "constant", ', "") if "policy" in new else BASE
+        (only,) = problems(edited(old, new, text))
+        assert only.startswith(line + ": must be")
+
+
 def test_a_rate_alone_is_shown_as_a_policy() -> None:
     assert problems(edited('{ policy = "constant", initial = 1e-4 }', "5e-4")) == [
         'phase[0].lr: must be a table, such as lr = { policy = "constant", initial = 5e-4 }. '

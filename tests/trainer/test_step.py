@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tlui.recipe.schema import SGD, Adam, AdamW, Head, RMSprop
+from tlui.recipe.optimizers import SGD, Adam, AdamW, RMSprop
+from tlui.recipe.schema import Head
 from tlui.trainer.objective import Objective, objective_for
 from tlui.trainer.optimizers import make_optimizer
 from tlui.trainer.step import Learner, Table, to_array

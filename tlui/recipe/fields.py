@@ -18,6 +18,8 @@ from pydantic.fields import FieldInfo
 
 Path = tuple[str, ...]
 """A dotted path split at its dots; list positions are decimal strings, `*` is every element."""
+Loc = tuple[str | int, ...]
+"""Where in a document: keys and list positions."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Node:
         return merged
 
 
+@functools.cache
 def tree_of(model: type[BaseModel]) -> Node:
     """The tree of a pydantic model."""
     return Node("table", tables={"": _keys(model)})
@@ -134,6 +137,51 @@ def variant(node: Node, value: Any) -> str:
     if node.default is not None:
         return str(getattr(node.default, node.tag))
     return ""
+
+
+def inside(value: Any, part: str | int) -> Any:
+    """A member of a table or list; None where it has none (TOML knows no null)."""
+    if isinstance(value, dict):
+        return value.get(part)
+    if isinstance(value, list) and isinstance(part, int) and part < len(value):
+        return value[part]
+    return None
+
+
+def plain_loc(loc: Loc, tree: Node, data: Any) -> tuple[Loc, Node | None]:
+    """The place without the union tags pydantic puts in, and the node it leads to."""
+    plain: list[str | int] = []
+    node: Node | None = tree
+    value = data
+    just_tagged = False
+    for part in loc:
+        if (
+            node is not None
+            and node.kind == "table"
+            and node.tag
+            and not just_tagged
+            and part in node.tables
+        ):
+            just_tagged = True
+            continue
+        just_tagged = False
+        if node is not None:
+            if node.kind == "table":
+                node = node.keys(variant(node, value)).get(str(part))
+            else:
+                node = node.item
+        value = inside(value, part)
+        plain.append(part)
+    return tuple(plain), node
+
+
+def default_at(path: Path, data: Any, tree: Node) -> Any:
+    """The value at a path of tables as written in `data`, or the default of the variant there."""
+    node: Node | None = tree
+    for part in path:
+        node = node.keys(variant(node, data)).get(part) if node is not None else None
+        data = inside(data, part)
+    return node.default if data is None and node is not None else data
 
 
 def node_at(path: Path, tree: Node | None = None) -> Node | None:

@@ -13,14 +13,16 @@ The warm-up ramp moves at every step in either case, or a first epoch at rate 0 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Annotated, Literal, Union
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt
 
-from tlui.recipe.strict import Refused, Table
+from tlui.recipe.strict import Refused, Table, rule
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
 Epochs = Annotated[float, Field(ge=1e-3, le=1e6)]
 """A length in epochs; so short or long that a formula overflows is refused."""
 Start = Annotated[float, Field(gt=0, le=1000)]
@@ -130,17 +132,21 @@ class Piecewise(Policy):
     values: Annotated[list[Start], Field(min_length=1)]
     """One rate after each boundary."""
 
-    @model_validator(mode="after")
-    def _agree(self) -> Piecewise:
-        if len(self.values) != len(self.boundaries):
-            raise Refused(
+    @staticmethod
+    @rule("boundaries", "values")
+    def _as_many(boundaries: list[float], values: list[float]) -> Iterator[Refused]:
+        if len(values) != len(boundaries):
+            yield Refused(
                 f"must hold one rate for each boundary. "
-                f"Received: {len(self.boundaries)} boundaries, {len(self.values)} values",
+                f"Received: {len(boundaries)} boundaries, {len(values)} values",
                 "values",
             )
-        if sorted(set(self.boundaries)) != list(self.boundaries):
-            raise Refused(f"must rise. Received: {self.boundaries}", "boundaries")
-        return self
+
+    @staticmethod
+    @rule("boundaries")
+    def _rise(boundaries: list[float]) -> Iterator[Refused]:
+        if sorted(set(boundaries)) != boundaries:
+            yield Refused(f"must rise. Received: {boundaries}", "boundaries")
 
     def at(self, epoch: float, epochs: float) -> float:
         rate = self.initial
@@ -208,14 +214,13 @@ class OneCycle(Policy):
     end: NonNegative = 0.0
     per: Literal["epoch", "step"] = "step"
 
-    @model_validator(mode="after")
-    def _peaks(self) -> OneCycle:
-        if self.peak <= self.initial:
-            raise Refused(
-                f"must be above initial. Received: peak={self.peak:g}, initial={self.initial:g}",
-                "peak",
+    @staticmethod
+    @rule("peak", "initial")
+    def _above(peak: float, initial: float) -> Iterator[Refused]:
+        if peak <= initial:
+            yield Refused(
+                f"must be above initial. Received: peak={peak:g}, initial={initial:g}", "peak"
             )
-        return self
 
     def at(self, epoch: float, epochs: float) -> float:
         top = self.rise * max(epochs, 1e-12)

@@ -8,12 +8,13 @@ ask for resources, and for nothing else.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
 
 from tlui.recipe import catalogue
-from tlui.recipe.strict import Table
+from tlui.recipe.strict import Refused, Table, rule
 
 BACKENDS: dict[str, str] = {
     "local": "tlui's own queue on this machine",
@@ -122,11 +123,11 @@ class Slurm(Table):
     extra: list[Annotated[str, AfterValidator(_extra)]] = []
     """More flags for sbatch, such as `--account=vision` or `--constraint=a100`."""
 
-    @model_validator(mode="after")
-    def _room_before_the_limit(self) -> Slurm:
-        if self.time is not None and self.signal >= seconds(self.time):
-            raise ValueError(
+    @staticmethod
+    @rule("time", "signal")
+    def _room_before_the_limit(time: str | int | None, signal: int) -> Iterator[Refused]:
+        if time is not None and signal >= seconds(str(time)):
+            yield Refused(
                 "signal comes before the job begins: it must be less than the time limit. "
-                f"Received: signal={self.signal} s, time={seconds(self.time)} s"
+                f"Received: signal={signal} s, time={seconds(str(time))} s"
             )
-        return self

@@ -16,10 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from tlui.errors import PresetError
 from tlui.recipe import catalogue
-from tlui.recipe.fields import Node, tree_of, variant
-
-Loc = tuple[str | int, ...]
-"""Where in a document: keys and list positions."""
+from tlui.recipe.fields import Loc, Node, inside, plain_loc, tree_of, variant
 
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -114,7 +111,7 @@ def sentences(
     for item in error.errors(include_url=False):
         if values_only and item["type"] in ("missing", "extra_forbidden"):
             continue
-        loc, node = _plain_loc(item["loc"], tree, data)
+        loc, node = plain_loc(item["loc"], tree, data)
         context: dict[str, Any] = item.get("ctx") or {}
         raised = context.get("error")
         loc += getattr(raised, "at", ())
@@ -124,47 +121,11 @@ def sentences(
     return found
 
 
-def _plain_loc(loc: Loc, tree: Node, data: Any) -> tuple[Loc, Node | None]:
-    """The place without the union tags pydantic puts in, and the node it leads to."""
-    plain: list[str | int] = []
-    node: Node | None = tree
-    value = data
-    just_tagged = False
-    for part in loc:
-        if (
-            node is not None
-            and node.kind == "table"
-            and node.tag
-            and not just_tagged
-            and part in node.tables
-        ):
-            just_tagged = True
-            continue
-        just_tagged = False
-        if node is not None:
-            if node.kind == "table":
-                node = node.keys(variant(node, value)).get(str(part))
-            else:
-                node = node.item
-        value = inside(value, part)
-        plain.append(part)
-    return tuple(plain), node
-
-
 def _original(data: Any, loc: Loc, received: Any) -> Any:
     """What the person wrote there (a date, say), where pydantic was shown something else."""
     for part in loc:
         data = inside(data, part)
     return received if data is None else data
-
-
-def inside(value: Any, part: str | int) -> Any:
-    """A member of a table or list; None where it has none (TOML knows no null)."""
-    if isinstance(value, dict):
-        return value.get(part)
-    if isinstance(value, list) and isinstance(part, int) and part < len(value):
-        return value[part]
-    return None
 
 
 TYPES = {

@@ -15,10 +15,10 @@ from tlui.errors import PresetError
 from tlui.recipe.assign import assign, covers, leads_to, overlaps
 from tlui.recipe.catalogue import DATASETS, unknown
 from tlui.recipe.config import Config, config_path, load_config
+from tlui.recipe.fields import Loc, experiment_tree, inside
 from tlui.recipe.fields import Path as FieldPath
-from tlui.recipe.fields import experiment_tree
 from tlui.recipe.overrides import Override
-from tlui.recipe.problems import Loc, Problems, dotted, escape, inside, shown
+from tlui.recipe.problems import Problems, dotted, escape, shown
 from tlui.recipe.schema import Experiment
 from tlui.recipe.sweep import Axes, axis_label, point_suffixes, points
 from tlui.recipe.validate import check_experiment

@@ -7,29 +7,36 @@ Reading a preset file, merging a lab and expanding a sweep is `tlui.recipe.prese
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Union
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    ConfigDict,
     Field,
     PositiveFloat,
     PositiveInt,
-    model_validator,
+    TypeAdapter,
 )
 
 from tlui.recipe import catalogue
-from tlui.recipe.lr import LearningRate, NonNegative
+from tlui.recipe.lr import LearningRate, NonNegative, Rate
+from tlui.recipe.optimizers import Adam, Optimizer
 from tlui.recipe.placement import RunPlacement, Slurm
 from tlui.recipe.sources import BatchSize, Dataset, SplitName
-from tlui.recipe.strict import Refused, Table
-
-Rate = Annotated[float, Field(ge=0, lt=1)]
+from tlui.recipe.strict import Refused, Table, rule
 
 
 def _backbone_name(given: str) -> str:
     if given not in catalogue.BACKBONES:
         raise ValueError(catalogue.unknown("backbone", given, catalogue.BACKBONES))
+    return given
+
+
+def _weights(given: str) -> str:
+    if given == "run:":
+        raise ValueError('write it as "run:ID". Received: "run:"')
     return given
 
 
@@ -40,45 +47,49 @@ class Backbone(Table):
     """A name of keras.applications (MobileNetV2, EfficientNetB0 …) or SmallConvNet."""
     alpha: PositiveFloat = 1.0
     """Width multiplier; MobileNet, MobileNetV2 and MobileNetV3 only."""
-    weights: Annotated[str, Field(min_length=1)] = "imagenet"
+    weights: Annotated[str, Field(min_length=1), AfterValidator(_weights)] = "imagenet"
     """`imagenet`, `none`, a file (.h5, .keras), or `run:ID`: the backbone of another run."""
 
-    @model_validator(mode="after")
-    def _known(self) -> Backbone:
-        spec = catalogue.BACKBONES[self.name]
-        if not spec.alphas and self.alpha != 1.0:
-            raise Refused(f"{self.name} has no alpha. Received: {self.alpha:g}", "alpha")
-        if self.weights == "run:":
-            raise Refused('write it as "run:ID". Received: "run:"', "weights")
-        if self.weights == "imagenet":
-            if not spec.imagenet:
-                raise Refused(
-                    f'{self.name} has no ImageNet weights; set backbone.weights = "none", '
-                    "a file or run:ID",
-                    "weights",
-                )
-            if spec.alphas and self.alpha not in spec.alphas:
-                known = ", ".join(f"{a:g}" for a in spec.alphas)
-                raise Refused(
-                    f"{self.name} has ImageNet weights for alpha {known}. Received: {self.alpha:g}",
-                    "alpha",
-                )
-        return self
+    @staticmethod
+    @rule("name", "alpha")
+    def _has_alpha(name: str, alpha: float) -> Iterator[Refused]:
+        if not catalogue.BACKBONES[name].alphas and alpha != 1.0:
+            yield Refused(f"{name} has no alpha. Received: {alpha:g}", "alpha")
+
+    @staticmethod
+    @rule("name", "weights")
+    def _has_weights(name: str, weights: str) -> Iterator[Refused]:
+        if weights == "imagenet" and not catalogue.BACKBONES[name].imagenet:
+            yield Refused(
+                f'{name} has no ImageNet weights; set backbone.weights = "none", a file or run:ID',
+                "weights",
+            )
+
+    @staticmethod
+    @rule("name", "alpha", "weights")
+    def _has_weights_for_alpha(name: str, alpha: float, weights: str) -> Iterator[Refused]:
+        spec = catalogue.BACKBONES[name]
+        if weights == "imagenet" and spec.imagenet and spec.alphas and alpha not in spec.alphas:
+            known = ", ".join(f"{a:g}" for a in spec.alphas)
+            yield Refused(
+                f"{name} has ImageNet weights for alpha {known}. Received: {alpha:g}", "alpha"
+            )
+
+
+_WEIGHTS_OF_CLASSES = TypeAdapter(
+    dict[str, PositiveFloat], config=ConfigDict(strict=True, allow_inf_nan=False)
+)
 
 
 def _class_weights(given: Any) -> Any:
-    """Checked as a whole, so that a wrong value is one problem and not one for each form."""
-    if isinstance(given, str):
-        if given not in ("none", "balanced"):
-            words = ("none", "balanced")
-            raise ValueError(catalogue.unknown("way to weigh classes", given, words))
-    elif not isinstance(given, dict):
+    """Each form by itself, so that a wrong value is one problem and not one for each form."""
+    if isinstance(given, dict):
+        return _WEIGHTS_OF_CLASSES.validate_python(given)
+    if not isinstance(given, str):
         raise ValueError(f'must be "none", "balanced" or a table of weights. Received: {given}')
-    else:
-        for name, weight in given.items():
-            number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
-            if not number or not 0 < weight < float("inf"):
-                raise Refused(f"must be greater than 0. Received: {weight}", name)
+    words = ("none", "balanced")
+    if given not in words:
+        raise ValueError(catalogue.unknown("way to weigh classes", given, words))
     return given
 
 
@@ -133,17 +144,28 @@ class Augment(Table):
     epoch 1 + (e - 1) mod views. A frozen backbone then computes their features once. 0 is a new
     version in every epoch."""
 
-    @model_validator(mode="after")
-    def _one_mix(self) -> Augment:
-        if self.mixup and self.cutmix:
-            raise ValueError("mixup and cutmix cannot both be on; choose one")
-        if self.views and (self.mixup or self.cutmix):
-            mix = "mixup" if self.mixup else "cutmix"
-            raise ValueError(
-                f"views keeps versions of single images and {mix} mixes two of them; "
-                f"set views = 0 or {mix} = 0"
-            )
-        return self
+    @staticmethod
+    @rule("mixup", "cutmix")
+    def _one_mix(mixup: float, cutmix: float) -> Iterator[Refused]:
+        if mixup and cutmix:
+            yield Refused("mixup and cutmix cannot both be on; choose one")
+
+    @staticmethod
+    @rule("views", "mixup")
+    def _views_or_mixup(views: int, mixup: float) -> Iterator[Refused]:
+        if views and mixup:
+            yield Refused(_VIEWS.format(mix="mixup"))
+
+    @staticmethod
+    @rule("views", "cutmix")
+    def _views_or_cutmix(views: int, cutmix: float) -> Iterator[Refused]:
+        if views and cutmix:
+            yield Refused(_VIEWS.format(mix="cutmix"))
+
+
+_VIEWS = (
+    "views keeps versions of single images and {mix} mixes two of them; set views = 0 or {mix} = 0"
+)
 
 
 class EarlyStopping(Table):
@@ -184,73 +206,15 @@ class Train(Table):
     """How a frozen backbone computes: `folded` is faster, its numbers differ in the last digits
     (up to 5e-5)."""
 
-    @model_validator(mode="after")
-    def _shared_out(self) -> Train:
-        if self.batch_size % self.devices:
-            raise Refused(
+    @staticmethod
+    @rule("batch_size", "devices")
+    def _shared_out(batch_size: int, devices: int) -> Iterator[Refused]:
+        if batch_size % devices:
+            yield Refused(
                 f"must be a multiple of devices. "
-                f"Received: batch_size={self.batch_size}, devices={self.devices}",
+                f"Received: batch_size={batch_size}, devices={devices}",
                 "batch_size",
             )
-        return self
-
-
-class OptimizerBase(Table):
-    clipnorm: PositiveFloat | None = None
-    """Clip each variable's gradient to this L2 norm."""
-    clipvalue: PositiveFloat | None = None
-    global_clipnorm: PositiveFloat | None = None
-    """Clip all gradients together to this L2 norm."""
-
-    @model_validator(mode="after")
-    def _one_clip(self) -> OptimizerBase:
-        given = [n for n in ("clipnorm", "clipvalue", "global_clipnorm") if getattr(self, n)]
-        if len(given) > 1:
-            raise ValueError(f"only one of {' and '.join(given)} may be set")
-        return self
-
-
-class Adam(OptimizerBase):
-    """Kingma & Ba 2014, arXiv:1412.6980."""
-
-    name: Literal["adam"]
-    beta_1: Rate = 0.9
-    beta_2: Rate = 0.999
-    epsilon: PositiveFloat = 1e-7
-
-
-class AdamW(OptimizerBase):
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2017, arXiv:1711.05101)."""
-
-    name: Literal["adamw"]
-    beta_1: Rate = 0.9
-    beta_2: Rate = 0.999
-    epsilon: PositiveFloat = 1e-7
-    weight_decay: NonNegative = 0.004
-
-
-class SGD(OptimizerBase):
-    """Stochastic gradient descent, with momentum and Nesterov's variant."""
-
-    name: Literal["sgd"]
-    momentum: Rate = 0.0
-    nesterov: bool = False
-
-
-class RMSprop(OptimizerBase):
-    """Hinton, lecture 6e of Neural Networks for Machine Learning (2012)."""
-
-    name: Literal["rmsprop"]
-    rho: Rate = 0.9
-    momentum: Rate = 0.0
-    epsilon: PositiveFloat = 1e-7
-
-
-Optimizer = Annotated[
-    Union[Adam, AdamW, SGD, RMSprop],
-    Field(discriminator="name"),
-    BeforeValidator(lambda given: {"name": given} if isinstance(given, str) else given),
-]
 
 
 def _freeze(given: Any) -> Any:
@@ -290,11 +254,11 @@ class StartFrom(Table):
     head: Literal["auto", "keep", "new"] = "auto"
     """`auto` keeps the head when the classes are the same, else starts a new one."""
 
-    @model_validator(mode="after")
-    def _one(self) -> StartFrom:
-        if (self.experiment is None) == (self.run is None):
-            raise ValueError("give either experiment or run")
-        return self
+    @staticmethod
+    @rule("experiment", "run")
+    def _one(experiment: str | None, run: str | None) -> Iterator[Refused]:
+        if (experiment is None) == (run is None):
+            yield Refused("give either experiment or run")
 
 
 class Evaluate(Table):
@@ -344,44 +308,50 @@ class Experiment(Table):
     slurm: Slurm | None = None
     origin: Origin | None = None
 
-    @model_validator(mode="after")
-    def _agree(self) -> Experiment:
-        least = catalogue.BACKBONES[self.backbone.name].least
-        size = self.dataset.image_size
+    @staticmethod
+    @rule("backbone.name", "dataset.image_size")
+    def _large_enough(name: str, size: int) -> Iterator[Refused]:
+        least = catalogue.BACKBONES[name].least
         if size < least:
-            raise Refused(
-                f"{self.backbone.name} needs images of at least {least} px. Received: {size}",
+            yield Refused(
+                f"{name} needs images of at least {least} px. Received: {size}",
                 "dataset",
                 "image_size",
             )
-        if self.augment.crop_from is not None and self.augment.crop_from < size:
-            raise Refused(
-                f"must be at least dataset.image_size, {size}. Received: {self.augment.crop_from}",
+
+    @staticmethod
+    @rule("augment.crop_from", "dataset.image_size")
+    def _room_to_crop(crop_from: int | None, size: int) -> Iterator[Refused]:
+        if crop_from is not None and crop_from < size:
+            yield Refused(
+                f"must be at least dataset.image_size, {size}. Received: {crop_from}",
                 "augment",
                 "crop_from",
             )
-        classes = self.dataset.classes
-        if classes is not None:
-            self._agree_with(classes)
-        return self
 
-    def _agree_with(self, classes: list[str]) -> None:
-        """What the head says, against class names that the preset gives."""
-        if self.head.output == "sigmoid" and len(classes) != 2:
-            raise Refused(
+    @staticmethod
+    @rule("head.output", "dataset.classes")
+    def _two_for_sigmoid(output: str, classes: list[str] | None) -> Iterator[Refused]:
+        if output == "sigmoid" and classes is not None and len(classes) != 2:
+            yield Refused(
                 f'"sigmoid" is for two classes; the dataset has {len(classes)}', "head", "output"
             )
-        weights = self.head.class_weights
-        if isinstance(weights, dict):
-            for name in weights:
-                if name not in classes:
-                    text = catalogue.unknown("class", name, classes)
-                    raise Refused(text, "head", "class_weights", name)
-            missing = [name for name in classes if name not in weights]
-            if missing:
-                raise Refused(
-                    f"gives no weight for {', '.join(missing[:5])}", "head", "class_weights"
-                )
+
+    @staticmethod
+    @rule("head.class_weights", "dataset.classes")
+    def _weight_for_each(weights: Any, classes: list[str] | None) -> Iterator[Refused]:
+        if not isinstance(weights, dict) or classes is None:
+            return
+        without = [name for name in classes if name not in weights]
+        for name in weights:
+            if name not in classes:
+                text = catalogue.unknown("class", name, classes)
+                yield Refused(text, "head", "class_weights", name)
+                # one that is misspelt is not missing as well
+                near = catalogue.nearest(name, classes)
+                without = [one for one in without if one != near]
+        if without:
+            yield Refused(f"gives no weight for {', '.join(without[:5])}", "head", "class_weights")
 
     @property
     def epochs(self) -> int:

@@ -6,11 +6,13 @@ The readers with the same names live in `tlui.data.sources`. A new source is one
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from typing import Annotated, Literal, Union
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt
 
-from tlui.recipe.strict import Refused, Table
+from tlui.recipe.strict import Refused, Table, rule
 
 Location = Annotated[str, Field(min_length=1, description="where the dataset lies")]
 """A file or folder: `~` and the current directory are resolved when a preset is read."""
@@ -40,17 +42,23 @@ class Source(Table):
     bad_images: Literal["skip", "fail"] = "fail"
     """What happens to images that cannot be decoded: skipped and counted, or refused up front."""
 
-    @model_validator(mode="after")
-    def _room_for_train(self) -> Source:
-        if self.validation + self.test >= 1:
-            raise ValueError(
+    @staticmethod
+    @rule("validation", "test")
+    def _room_for_train(validation: float, test: float) -> Iterator[Refused]:
+        if validation + test >= 1:
+            yield Refused(
                 "validation and test together must leave something to train on. "
-                f"Received: {self.validation} + {self.test}"
+                f"Received: {validation} + {test}"
             )
-        if self.classes is not None and len(set(self.classes)) != len(self.classes):
-            twice = next(c for c in self.classes if self.classes.count(c) > 1)
-            raise Refused(f'names "{twice}" twice', "classes")
-        return self
+
+    @staticmethod
+    @rule("classes")
+    def _each_once(classes: list[str] | None) -> Iterator[Refused]:
+        for name, times in Counter(classes).items():
+            if times > 1:
+                yield Refused(
+                    f'names "{name}" {"twice" if times == 2 else f"{times} times"}', "classes"
+                )
 
 
 class FolderSource(Source):

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from tlui.recipe.catalogue import BACKBONES, nearest
-from tlui.recipe.problems import Loc, inside, sentences
+from tlui.recipe.fields import Loc, inside
+from tlui.recipe.problems import sentences
 from tlui.recipe.schema import Experiment
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -1,4 +1,4 @@
-"""Optimizers by the name a preset gives them. One entry here and one model in the schema each."""
+"""Optimizers by the name a preset gives them. One entry here and one model in the recipe each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from tlui.recipe.schema import SGD, Adam, AdamW, OptimizerBase, RMSprop
+from tlui.recipe.optimizers import SGD, Adam, AdamW, OptimizerBase, RMSprop
 
 
 def _adam(given: Adam, rest: dict[str, Any]) -> keras.optimizers.Optimizer:
