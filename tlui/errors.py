@@ -1,10 +1,21 @@
 """What tlui says when something is wrong: the thing, the place and the way out.
 
 Every error a person can cause is a `TluiError`; the command line prints its message without a
-traceback and exits with its code. Imports nothing.
+traceback and exits with its code. Imports nothing but numbers.
 """
 
 from __future__ import annotations
+
+import errno
+import os
+
+REFUSALS = frozenset(
+    {
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+        *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ELOOP, errno.ENAMETOOLONG),
+    }
+)
+"""Errors of a file that say something of the machine, and nothing of tlui."""
 
 
 class TluiError(Exception):
@@ -30,3 +41,10 @@ class PresetError(TluiError):
 
 class DataError(TluiError):
     """A dataset that cannot be trained on: files, classes or images, named with the reason."""
+
+
+def refusal(error: BaseException) -> str:
+    """`PATH: Permission denied`, where the system refused tlui a file; else empty."""
+    if not isinstance(error, OSError) or error.filename is None or error.errno not in REFUSALS:
+        return ""
+    return f"{os.fsdecode(error.filename)}: {error.strerror}"

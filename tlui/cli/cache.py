@@ -23,10 +23,12 @@ def list_entries(json: JsonOption = False) -> None:
     import datetime
     from json import dumps
 
-    from tlui.data.cache import cache_limit, cache_root, entries
+    from tlui.data.cache import cache_limit, entries
+    from tlui.runs.place import cache_folder, check
     from tlui.runs.text import printable, shorten
 
-    root = cache_root()
+    root = cache_folder()
+    check(root)
     found = entries(root)
     limit = cache_limit(root) if root.is_dir() else None
     if json:
@@ -75,13 +77,15 @@ def remove_entries(keys: KeysArgument = None, everything: AllOption = False) -> 
     """Delete cached images and features; they are made again when a run needs them."""
     import shutil
 
-    from tlui.data.cache import cache_root, entries, remove, sweep
+    from tlui.data.cache import entries, remove, sweep
     from tlui.errors import TluiError
+    from tlui.runs.place import cache_folder, check
     from tlui.runs.text import printable
 
     if bool(keys) == everything:
         raise TluiError("say which: tlui cache rm KEY|DATASET…, or --all", 2)
-    root = cache_root()
+    root = cache_folder()
+    check(root)
     found = entries(root)
     chosen = found if everything else []
     for wanted in keys or []:

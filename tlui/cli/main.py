@@ -12,7 +12,7 @@ import time
 import traceback
 from pathlib import Path
 
-from tlui.errors import TluiError
+from tlui.errors import TluiError, refusal
 
 STOPPED = 130
 
@@ -37,6 +37,8 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        if said := refusal(error):
+            return complain(said, 1)
         return _usage(error) or _crash(error)
     return result if isinstance(result, int) else 0
 

@@ -14,6 +14,7 @@ HomeOption = Annotated[
         envvar="TLUI_HOME",
         show_envvar=True,
         help="Where runs are kept; your data folder where not given.",
+        readable=False,  # or Typer says so itself, and not whose it is
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable JSON on stdout.")]

@@ -20,7 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tlui.runs.files import make_private, read_json, sync_folder, write_json
+from tlui.errors import TluiError
+from tlui.runs.files import make_own, read_json, sync_folder, write_json
+from tlui.runs.place import cache_folder, usable
 
 VERSION = 1
 KINDS = ("images", "features")
@@ -31,16 +33,6 @@ ATTEMPTS = 100
 """Tries to build an entry that is not whole while others hold it, before streaming instead."""
 
 
-def cache_root() -> Path:
-    """`$TLUI_CACHE`, or the platform's user cache folder."""
-    given = os.environ.get("TLUI_CACHE")
-    if given:
-        return Path(given).expanduser()
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("tlui"))
-
-
 def cache_limit(root: Path | None = None) -> int:
     """Bytes that all entries together may take: `cache.limit_gb` of the user's config, or half
     of what the disk would have free without them."""
@@ -49,7 +41,7 @@ def cache_limit(root: Path | None = None) -> int:
     limit = load_config().cache.limit_gb
     if limit is not None:
         return int(limit * 1000**3)
-    root = cache_root() if root is None else root
+    root = cache_folder() if root is None else root
     held = sum(entry.bytes for entry in entries(root))
     return (shutil.disk_usage(root).free + held) // 2
 
@@ -108,19 +100,19 @@ def obtain(
         key: File-name-safe; holds everything that shapes the entry.
         build: Writes the data files into an empty folder and returns what `meta.json` will say.
         size: Bytes it will take.
-        root: The cache; default `cache_root()`.
+        root: The cache; default `cache_folder()`.
         limit: Bytes for all entries together; default `cache_limit()`.
         waiting: Called about ten times a second while another process builds; may raise.
 
     Raises:
         NoRoomError: It does not fit or nothing can be written there.
     """
-    root = cache_root() if root is None else root
+    root = cache_folder() if root is None else root
     folder = root / kind
     path = folder / key
     try:
-        make_private(root)
-        make_private(folder)
+        usable(root)
+        make_own(folder)
         for _ in range(ATTEMPTS):
             lock = _shared_lock(folder, key, waiting)
             if (lease := _leased(path, lock)) is not None:
@@ -142,18 +134,22 @@ def obtain(
                 return lease
             os.close(alone)
         raise NoRoomError(f"{path} is damaged but in use")
+    except TluiError as error:
+        raise NoRoomError(str(error)) from error
     except OSError as error:
         raise NoRoomError(f"{root}: {error.strerror or error}") from error
 
 
 def find(kind: str, key: str, root: Path | None = None) -> Lease | None:
     """The entry `key` if it is whole and nobody is building or removing it."""
-    folder = (cache_root() if root is None else root) / kind
+    root = cache_folder() if root is None else root
+    folder = root / kind
     if _meta(folder / key) is None:
         return None
     try:
+        usable(root)
         lock = _try_lock(folder, key, fcntl.LOCK_SH)
-    except OSError:
+    except (OSError, TluiError):
         return None
     if lock is None:
         return None
@@ -165,7 +161,7 @@ def find(kind: str, key: str, root: Path | None = None) -> Lease | None:
 
 def entries(root: Path | None = None) -> list[Entry]:
     """All whole entries, least recently used first."""
-    root = cache_root() if root is None else root
+    root = cache_folder() if root is None else root
     found: list[Entry] = []
     for kind in KINDS:
         for path in _listed(root / kind):
@@ -202,7 +198,7 @@ def remove(entry: Entry) -> bool:
 
 def sweep(root: Path | None = None) -> int:
     """Delete what dead builders left; returns the bytes freed."""
-    root = cache_root() if root is None else root
+    root = cache_folder() if root is None else root
     freed = 0
     for kind in KINDS:
         for path in _listed(root / kind):

@@ -124,7 +124,7 @@ def open_images(
         bad: What happens to images that cannot be decoded.
         progress: Called with (done, total) images of the pool while they are decoded or another
             process decodes them; may raise to stop.
-        cache_dir: The cache; default `cache_root()`.
+        cache_dir: The cache; default `cache_folder()`.
         limit: Bytes that the whole cache may take; 0 streams, whatever is there. Default: the
             user's config.
         workers: Decoding threads; default one for each CPU of this process.

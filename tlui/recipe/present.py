@@ -14,17 +14,23 @@ WORDS = ("imagenet", "none")
 
 
 def missing_files(experiments: list[Experiment]) -> list[str]:
-    """One line, `dataset.path: …`, for every file or folder that does not exist, each once.
-
-    Never raises: what cannot be looked at (no permission) counts as there; the reader says why.
+    """One line, `dataset.path: …`, for every file or folder that is not there or closed to us,
+    each once. Never raises: what cannot be looked at for other reasons the reader will name.
     """
     found: dict[str, None] = {}
     for experiment in experiments:
         path = getattr(experiment.dataset, "path", None)
-        if path and path != UNKNOWN_PATH and _missing(path):
-            found[f"dataset.path: there is nothing at {escape(path)}"] = None
+        if path and path != UNKNOWN_PATH and (error := _missing(path)):
+            what = f"{escape(path)}: {error.strerror}"
+            if not isinstance(error, PermissionError):
+                what = f"there is nothing at {escape(path)}"
+            found[f"dataset.path: {what}"] = None
         weights = experiment.backbone.weights
-        if weights not in WORDS and not weights.startswith("run:") and _missing(weights):
+        if weights in WORDS or weights.startswith("run:") or not (error := _missing(weights)):
+            continue
+        if isinstance(error, PermissionError):
+            found[f"backbone.weights: {escape(weights)}: {error.strerror}"] = None
+        else:
             name = Path(weights).name
             near = nearest(name, WORDS) if "." not in name else None
             hint = f'did you mean "{near}"?' if near else "or imagenet, none, run:ID"
@@ -32,11 +38,11 @@ def missing_files(experiments: list[Experiment]) -> list[str]:
     return list(found)
 
 
-def _missing(path: str) -> bool:
+def _missing(path: str) -> OSError | None:
     try:
         Path(path).stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        return error
     except (OSError, ValueError):
         pass
-    return False
+    return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +17,15 @@ from typing import Any
 
 from tlui.errors import TluiError
 from tlui.recipe.place import config_path
-from tlui.runs.files import make_private, read_json, sync_folder, write_json, write_text
+from tlui.runs.files import (
+    foreign,
+    make_private,
+    owner,
+    read_json,
+    sync_folder,
+    write_json,
+    write_text,
+)
 from tlui.runs.status import Observed, Status, observe, write_status
 
 RUN_ID = re.compile(r"[0-9a-f]{8}")
@@ -50,25 +59,26 @@ class Home:
 
             path = Path(platformdirs.user_data_dir("tlui"))
         home = cls(path)
-        if path.exists() and not path.is_dir():
-            raise TluiError(
-                f"{path}: is no folder, so not tlui's home; choose another with --home or "
-                "$TLUI_HOME"
-            )
+        found = _looked_at(path)
         if create:
             try:
                 make_private(path)
+                if why := foreign(path.stat()):
+                    raise TluiError(
+                        f"{path}: {why}, so it cannot be your home of tlui; "
+                        + (_CLOSE.format(path) if why.startswith("others") else _ANOTHER)
+                    )
                 make_private(home.runs)
             except OSError as error:
                 raise TluiError(
-                    f"{path}: cannot be used as tlui's home ({error.strerror}); "
-                    "choose another with --home or $TLUI_HOME"
+                    f"{path}: cannot be used as tlui's home ({error.strerror}); {_ANOTHER}"
                 ) from error
-        if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
-            raise TluiError(
-                f"{path}: tlui's home cannot be read; mend its permissions or choose another "
-                "with --home or $TLUI_HOME"
-            )
+        enter = os.R_OK | os.X_OK
+        for folder in (path, home.runs):
+            if found is not None and os.access(folder, os.F_OK) and not os.access(folder, enter):
+                mine = found.st_uid == os.geteuid()
+                whose = "" if mine else f", it belongs to {owner(found.st_uid)}"
+                raise TluiError(f"{folder}: tlui's home cannot be read{whose}; {_ANOTHER}")
         return home
 
     def run(self, run_id: str) -> RunDirectory:
@@ -126,6 +136,25 @@ class Home:
                 "choose another place with --home or $TLUI_HOME"
             ) from error
         return self.run(run_id)
+
+
+_ANOTHER = "choose another with --home or $TLUI_HOME"
+_CLOSE = "chmod go-w {}, or choose a folder in it with --home or $TLUI_HOME"
+
+
+def _looked_at(path: Path) -> os.stat_result | None:
+    """What stands in the place of a home, if anything; raises TluiError where it is no folder."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise TluiError(
+            f"{path}: cannot be used as tlui's home ({error.strerror}); {_ANOTHER}"
+        ) from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise TluiError(f"{path}: is no folder, so not tlui's home; {_ANOTHER}")
+    return found
 
 
 def _configured() -> Path | None:
@@ -223,7 +252,7 @@ class RunDirectory:
         return self.path / "requests"
 
     def exists(self) -> bool:
-        return self.meta.is_file()
+        return os.path.isfile(self.meta)  # noqa: PTH113 - False, too, where others closed it
 
     def observe(self, now: float | None = None) -> Observed:
         return observe(self.status, now)

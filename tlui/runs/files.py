@@ -196,12 +196,39 @@ def make_own(folder: Path) -> None:
     """`make_private`, and refuse what is there if it is not really ours.
 
     Raises:
-        TluiError: It is a link, or belongs to somebody else.
+        TluiError: It is a link, belongs to somebody else, or others may write to it.
         OSError: It cannot be created.
     """
     make_private(folder)
     found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise TluiError(
-            f"{folder}: is a symbolic link or belongs to somebody else; tlui will not write there"
-        )
+    why = foreign(found) if stat.S_ISDIR(found.st_mode) else "is a symbolic link or a file"
+    if why:
+        raise TluiError(f"{folder}: {why}; tlui will not write there")
+
+
+def foreign(found: os.stat_result) -> str:
+    """Why what lies in a folder need not be ours, as in `belongs to jane`; empty where it is."""
+    if found.st_uid != os.geteuid():
+        return f"belongs to {owner(found.st_uid)}"
+    group = found.st_mode & stat.S_IWGRP and not _alone_in(found.st_gid)
+    return "others may write to it" if group or found.st_mode & stat.S_IWOTH else ""
+
+
+def owner(uid: int) -> str:
+    """The name of a user."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
+def _alone_in(gid: int) -> bool:
+    """Whether a group is the one that some systems give every user for himself."""
+    import grp
+
+    try:
+        return grp.getgrgid(gid).gr_name == owner(os.geteuid())
+    except KeyError:
+        return gid == os.geteuid()

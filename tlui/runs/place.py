@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import tempfile
 from pathlib import Path
 
-from tlui.runs.files import make_private
+from tlui.errors import TluiError
+from tlui.runs.files import foreign, make_own, make_private
 
 NETWORK = frozenset(
     {
@@ -36,18 +36,42 @@ def index_path(home: Path) -> Path | None:
     """The index file of a home; None where nothing local and private can be written."""
     name = hashlib.sha256(os.fsencode(home.resolve())).hexdigest()[:16] + ".sqlite"
     user = Path(tempfile.gettempdir()) / f"tlui-{os.getuid()}"
-    for folder in (cache_folder() / "index", user):
+    for root, folder in ((cache_folder(), cache_folder() / "index"), (user, user)):
         try:
-            make_private(folder)
-            found = folder.lstat()
-        except OSError:
+            usable(root)
+            make_own(folder)
+        except (OSError, TluiError):
             continue
-        ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
-        if folder == user:
-            ours = ours and not found.st_mode & 0o077
-        if ours and os.access(folder, os.W_OK | os.X_OK) and filesystem(folder) not in NETWORK:
+        if os.access(folder, os.W_OK | os.X_OK) and filesystem(folder) not in NETWORK:
             return folder / name
     return None
+
+
+def usable(cache: Path) -> None:
+    """Make the cache's folder if it is not there; then as `check`.
+
+    Raises:
+        TluiError: It is not ours alone.
+        OSError: It cannot be made.
+    """
+    make_private(cache)
+    check(cache)
+
+
+def check(cache: Path) -> None:
+    """Refuse a cache folder (which may be a link) whose contents could be somebody else's.
+
+    Raises:
+        TluiError: It belongs to somebody else, others may write to it, or it cannot be reached.
+    """
+    try:
+        why = foreign(cache.stat())
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        why = f"cannot be reached ({error.strerror})"
+    if why:
+        raise TluiError(f"{cache}: {why}, so nothing is cached; choose another with $TLUI_CACHE")
 
 
 def filesystem(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:

@@ -236,7 +236,7 @@ def _process(pid: int, memory: int | None) -> Process:
     try:
         uid = Path(f"/proc/{pid}").stat().st_uid
     except OSError:
-        return Process(pid, "somebody in another container", (memory or 0) >> 20, ours=False)
+        return Process(pid, "somebody out of sight", (memory or 0) >> 20, ours=False)
     try:
         user = pwd.getpwuid(uid).pw_name
     except KeyError:

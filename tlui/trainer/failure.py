@@ -11,7 +11,7 @@ import errno
 import re
 from dataclasses import dataclass
 
-from tlui.errors import TluiError
+from tlui.errors import TluiError, refusal
 from tlui.runs.status import State
 
 FINISHED, FAILED, DIVERGED, INTERRUPTED, STOPPED = 0, 1, 3, 75, 130
@@ -89,6 +89,8 @@ def _known(error: BaseException) -> Outcome | None:
             f"the disk is full: {_line(text)}",
             SPACE_ADVICE,
         )
+    if said := refusal(error):
+        return Outcome("failed", FAILED, said)
     if wrapped := re.search(r"(?:DataError|BadImage|TluiError): (.*)", text):
         # raised in the input pipeline, which passes on the text alone
         return Outcome("failed", FAILED, wrapped.group(1).strip())

@@ -8,6 +8,7 @@ where the public layout has those (Food-101's `meta/train.txt`).
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +35,14 @@ def find_folder(dataset: FolderSource) -> Found:
             is none that is known.
     """
     root = os.fsencode(Path(dataset.path).expanduser())
-    if not os.path.isdir(root):  # noqa: PTH112 - bytes
-        what = "is a file" if os.path.exists(root) else "does not exist"  # noqa: PTH110
-        raise DataError(f"dataset.path: folder {shown(root)!r} {what}")
+    try:
+        is_folder = stat.S_ISDIR(os.stat(root).st_mode)  # noqa: PTH116 - bytes
+    except FileNotFoundError:
+        raise DataError(f"dataset.path: folder {shown(root)!r} does not exist") from None
+    except OSError as error:
+        raise DataError(f"dataset.path: folder {shown(root)!r}: {error.strerror}") from error
+    if not is_folder:
+        raise DataError(f"dataset.path: folder {shown(root)!r} is a file")
     skipped: list[Skipped] = []
     notes: list[str] = []
     if _named(dataset) and not _elsewhere(dataset, root, notes):

@@ -23,9 +23,10 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-from tlui.data.cache import cache_root
 from tlui.data.items import BadImage, Index, Pool, digest
-from tlui.runs.files import make_private, write_whole
+from tlui.errors import TluiError
+from tlui.runs.files import make_own, write_whole
+from tlui.runs.place import cache_folder, usable
 
 Value = list[bytes] | list[int] | list[float]
 OPEN_FILES = 128
@@ -90,7 +91,12 @@ def scan(path: Path, label_key: str, text_keys: Sequence[str] = ()) -> Shard:
     keys = [key.encode("utf-8", "surrogateescape") for key in (label_key, *text_keys)]
     name = digest([b"index 1", os.fsencode(path.absolute()), *keys])
     stamp = np.array([state.st_size, state.st_mtime_ns], np.int64)
-    kept = cache_root() / "index" / f"{name[:40]}.npz"
+    kept = cache_folder() / "index" / f"{name[:40]}.npz"
+    try:
+        usable(cache_folder())
+        make_own(kept.parent)
+    except (OSError, TluiError):
+        return _scanned(path, state.st_size, label_key, text_keys)
     unreadable = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
     with contextlib.suppress(*unreadable), np.load(kept, allow_pickle=False) as stored:
         if np.array_equal(stored["stamp"], stamp):
@@ -98,7 +104,6 @@ def scan(path: Path, label_key: str, text_keys: Sequence[str] = ()) -> Shard:
             return Shard(path, *parts)
     shard = _scanned(path, state.st_size, label_key, text_keys)
     with contextlib.suppress(OSError):
-        make_private(kept.parent)
         packed = io.BytesIO()
         np.savez(
             packed,
