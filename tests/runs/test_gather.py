@@ -11,7 +11,7 @@ import pytest
 
 from tlui.runs import gather as gathering
 from tlui.runs.directory import Home
-from tlui.runs.gather import PORTION, gather
+from tlui.runs.gather import FIRST, PORTION, gather
 from tlui.runs.index import Index
 from tlui.runs.status import Status
 from tlui.runs.table import Found
@@ -64,6 +64,17 @@ def test_helpers_read_what_one_process_reads(home: Home, ids: list[str]) -> None
     assert looked == RUNS and len(found) == RUNS - 1
     assert by_id(found) == alone
     assert helpers() == []
+
+
+def test_the_first_runs_come_first_and_are_not_waited_for(home: Home, ids: list[str]) -> None:
+    wanted = ids[::-1]
+    portions = gather(home, wanted)
+    _, found = next(portions)
+    assert [one.values[0] for one in found] == wanted[:FIRST]
+    for helper in helpers():
+        helper.suspend()
+        helper.kill()
+    assert len(found) + sum(len(part) for _, part in portions) == RUNS - 1
 
 
 def test_the_shares_of_killed_helpers_are_read(home: Home, ids: list[str]) -> None:

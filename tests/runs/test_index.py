@@ -424,6 +424,46 @@ def test_progress_is_told_of_large_stores(home: Home, monkeypatch: pytest.Monkey
     assert told == [(2, 5), (4, 5), (5, 5)]
 
 
+def test_the_newest_runs_of_a_large_store_are_known_first(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tlui.runs.index.BATCH", 2)
+    monkeypatch.setattr("tlui.runs.gather.PORTION", 2)
+    runs = [make_run(home, name=f"run-{n}", steps=0) for n in range(7)]
+    for n, run in enumerate(runs):
+        age(run.meta, 100 - n)
+    known: list[list[str]] = []
+    with Index(home) as index:
+        index.refresh(progress=lambda *_: known.append([row.name for row in index.rows()]))
+        assert index.count() == 7
+    assert [sorted(names) for names in known] == [
+        ["run-5", "run-6"],
+        ["run-3", "run-4", "run-5", "run-6"],
+        [f"run-{n}" for n in range(1, 7)],
+        [f"run-{n}" for n in range(7)],
+    ]
+
+
+def test_giving_up_reading_a_large_store_leaves_an_index_that_is_completed(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tlui.runs.index.BATCH", 2)
+    monkeypatch.setattr("tlui.runs.gather.PORTION", 2)
+    for _ in range(5):
+        make_run(home, steps=0)
+    settle(home)
+
+    def give_up(done: int, total: int) -> None:
+        raise InterruptedError
+
+    with Index(home) as index, pytest.raises(InterruptedError):
+        index.refresh(progress=give_up)
+    with Index(home) as index:
+        assert index.count() == 2
+        assert index.refresh() == 3
+        assert index.count() == 5
+
+
 def test_new_runs_within_one_tick_of_the_folder_are_seen(home: Home) -> None:
     """A folder's mtime may stand still for some milliseconds while entries come."""
     with Index(home) as index:

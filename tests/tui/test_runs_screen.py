@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import threading
 
 import pytest
+from factory import age
 from textual.widgets import Input
 from tui.driving import HOSTILE, NOW, Make, Open, ready, screen_text, shows, type_text, until
 
 from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.marks import read_marks
 from tlui.runs.process import identify
+from tlui.tui import watch
 from tlui.tui.screens.board import BoardScreen
 from tlui.tui.screens.compare import CompareScreen
 from tlui.tui.screens.modals import ConfirmModal, HelpModal, PaletteModal
@@ -378,6 +381,109 @@ async def test_many_runs_scroll_with_only_a_window_at_hand(open_app: Open, make:
         assert len(table.rows) < 200
         await pilot.press("home")
         await shows(pilot, "run-000")
+
+
+class Gate:
+    """Lets the portions of a large store through one by one."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from tlui.runs import gather, index
+
+        self.open = threading.Semaphore(0)
+        monkeypatch.setattr(index, "BATCH", 2)
+        monkeypatch.setattr(gather, "PORTION", 2)
+
+        def slowly(home: Home, ids: list[str]) -> gather.Portions:
+            for portion in gather.gather(home, ids):
+                assert self.open.acquire(timeout=60)
+                yield portion
+
+        monkeypatch.setattr(index, "gather", slowly)
+        monkeypatch.setattr(watch, "READING_SECONDS", 0.0)
+        monkeypatch.setattr(watch, "READING_TIMES", 0)
+
+    def let(self, portions: int) -> None:
+        self.open.release(portions)
+
+
+async def test_a_large_store_shows_its_newest_runs_while_the_rest_is_read(
+    open_app: Open, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cursor and marks stay on their runs, whatever comes between; in the end all is in order."""
+    tops = [0.5, 0.9, 0.6, 0.95, 0.7, 0.99, 0.8]
+    runs = [make(name=f"run-{i}", top=top) for i, top in enumerate(tops)]  # the newest first
+    for i, run in enumerate(runs):
+        age(run.meta, 100 + i)
+    gate = Gate(monkeypatch)
+    async with open_app().run_test(size=(100, 24)) as pilot:
+        gate.let(1)
+        await shows(pilot, "run-0", "run-1", "indexing 2 of 7")
+        table = pilot.app.screen.query_one(RunTable)
+        await pilot.press("down", "space", "up")
+        assert "run-2" not in screen_text(pilot.app)
+        await pilot.press("o", "o")  # by val
+        gate.let(1)
+        text = await shows(pilot, "run-3", "indexing 4 of 7", "1 marked", "by val")
+        names = [row.name for row in table.rows]
+        assert names == ["run-3", "run-1", "run-2", "run-0"]
+        assert table.cursor == 0  # who is at the top stays there
+        await pilot.press("down", "down")
+        assert table.current is not None and table.current.name == "run-2"
+        gate.let(2)
+        text = await shows(pilot, "7 runs", "run-6")
+        assert "indexing" not in text
+        names = [row.name for row in table.rows]
+        assert names == ["run-5", "run-3", "run-1", "run-6", "run-4", "run-2", "run-0"]
+        assert table.current.name == "run-2"
+        assert list(table.marked) == [runs[1].id]
+
+
+async def test_the_cursor_follows_its_run_out_of_the_window(
+    open_app: Open, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tlui.tui.widgets.run_table.AHEAD", 2)
+    slow = [make(name=f"slow-{i:02}", top=0.5, epochs=1, created=NOW + i) for i in range(4)]
+    for i in range(120):
+        make(name=f"fast-{i:03}", top=0.9, epochs=1, created=NOW - 100 - i)
+    for i, run in enumerate(slow):
+        age(run.meta, -100 - i)
+    gate = Gate(monkeypatch)
+    async with open_app().run_test(size=(100, 24)) as pilot:
+        gate.let(2)
+        await shows(pilot, "slow-03", "indexing 4 of 124")
+        await pilot.press("down")
+        table = pilot.app.screen.query_one(RunTable)
+        assert table.current is not None
+        here = table.current.id
+        await pilot.press("o", "o")
+        await shows(pilot, "by val")
+        gate.let(1)
+        await shows(pilot, "fast-119", "indexing 6 of 124")
+        await pilot.press("end", "up", "up")
+        assert table.current.id == here
+        monkeypatch.setattr(watch, "READING_SECONDS", 60.0)
+        gate.let(60)
+        await shows(pilot, "124 runs")
+        assert table.cursor == 121
+        assert table.current is not None and table.current.id == here
+        assert table.current.name in screen_text(pilot.app)
+
+
+async def test_leaving_while_a_large_store_is_read_does_not_wait_for_it(
+    open_app: Open, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(9):
+        make(name=f"run-{i}", epochs=1)
+    gate = Gate(monkeypatch)
+    app = open_app()
+    async with app.run_test() as pilot:
+        gate.let(1)
+        await shows(pilot, "indexing 2 of 9")
+        ended = app.watch_store._ended
+        threading.Thread(target=lambda: ended.wait(30) and gate.let(1)).start()
+        await pilot.press("q")
+    assert app.page is not None and app.page.reading == (2, 9)
+    assert not app.watch_store._thread.is_alive()
 
 
 @pytest.mark.parametrize("size", [(59, 24), (80, 14), (30, 5), (10, 2)])

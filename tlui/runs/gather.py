@@ -20,11 +20,13 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from tlui.runs import scan
-from tlui.runs.directory import Home
+from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.environment import importable
 from tlui.runs.table import Found
 
 PORTION = 500
+FIRST = 100
+"""Runs that the asking process reads while its helpers start, so that it has some to show."""
 MANY = 4000
 """Runs that are worth the start of other processes."""
 MOST = 4
@@ -34,7 +36,7 @@ Portions = Generator[tuple[int, list[Found]], None, None]
 
 
 def gather(home: Home, ids: Sequence[str]) -> Portions:
-    """Read runs.
+    """Read runs, the first of `ids` first.
 
     Yields:
         (how many were looked at, those of them that are runs), until all are done.
@@ -44,10 +46,11 @@ def gather(home: Home, ids: Sequence[str]) -> Portions:
         yield from _read(home, ids)
         return
     with contextlib.ExitStack() as stack:
-        shares = [ids[number::processes] for number in range(processes)]
+        shares = [ids[FIRST + number :: processes] for number in range(processes)]
         waiting = deque((stack.enter_context(_Helper(home)), share) for share in shares)
         for helper, share in waiting:
             helper.ask(share)
+        yield from _read(home, ids[:FIRST])
         while waiting:
             helper, share = waiting.popleft()
             found = helper.answer()
@@ -60,9 +63,10 @@ def gather(home: Home, ids: Sequence[str]) -> Portions:
 
 
 def _read(home: Home, ids: Sequence[str]) -> Portions:
+    folder = home.runs
     for start in range(0, len(ids), PORTION):
         part = ids[start : start + PORTION]
-        read = (scan.look(home.run(run_id)) for run_id in part)
+        read = (scan.look(RunDirectory(folder / run_id)) for run_id in part)
         yield len(part), [found for found in read if found is not None]
 
 

@@ -73,7 +73,8 @@ class Index:
 
         Args:
             budget: Seconds to spend on ended runs; new and live ones are always taken in.
-            progress: Called with (done, total) while many new runs are read.
+            progress: Called with (done, total) while many new runs are read, the newest first; it
+                may ask for the rows there are by then, or raise to give up.
 
         Returns:
             How many runs came, went or changed.
@@ -92,7 +93,7 @@ class Index:
     def rows(
         self,
         filter: str | Where = "",
-        sort: str = "-created",
+        sort: str | Iterable[str] = "-created",
         offset: int = 0,
         limit: int | None = None,
         fresh: bool = True,
@@ -119,7 +120,7 @@ class Index:
 
         return self._safely(read)
 
-    def ids(self, filter: str | Where = "", sort: str = "-created") -> list[str]:
+    def ids(self, filter: str | Where = "", sort: str | Iterable[str] = "-created") -> list[str]:
         """The ids of all matching runs in order: what a virtual table scrolls over."""
 
         def read() -> list[str]:
@@ -188,7 +189,7 @@ class Index:
         present = scan.names(self.home.runs)
         known = table.all_ids(self._db)
         gone = [run_id for run_id in known if run_id not in present]
-        new = sorted(present.difference(known))
+        new = scan.newest_first(self.home.runs, present.difference(known))
         for part in _portions(gone):
             with self._writing():
                 table.remove(self._db, part)

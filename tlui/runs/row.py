@@ -288,8 +288,12 @@ def numbers(given: Any) -> dict[str, float]:
     """The finite numbers of a JSON object."""
     if not isinstance(given, dict):
         return {}
-    found = {str(k): _finite(v) for k, v in given.items()}
-    return {k: v for k, v in found.items() if v is not None}
+    found: dict[str, float] = {}
+    for key, value in given.items():
+        number = value if type(value) is float and -9e18 < value < 9e18 else _finite(value)
+        if number is not None:
+            found[key] = number
+    return found
 
 
 def _measures(result: dict[str, Any]) -> dict[str, float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from tlui.runs.curve import Curve
@@ -38,6 +39,18 @@ def names(folder: Path) -> set[str]:
             return {e.name for e in entries if match(e.name) and e.is_dir(follow_symlinks=False)}
     except OSError:
         return set()
+
+
+def newest_first(folder: Path, ids: Iterable[str]) -> list[str]:
+    """Runs by the mtime of run.json, which is written once: what a person looks for comes first."""
+
+    def made(run_id: str) -> int:
+        try:
+            return os.stat(f"{folder}/{run_id}/run.json").st_mtime_ns  # noqa: PTH116
+        except OSError:
+            return 0
+
+    return sorted(ids, key=made, reverse=True)
 
 
 def stamp(run: RunDirectory) -> str:

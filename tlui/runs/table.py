@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 from tlui.runs.marks import Mark
@@ -28,6 +29,7 @@ STORED = (
     *("epoch", "epochs", "val", "test", "device", "attempt"),
 )
 _IN_DOC = ("config", "metrics", "measures", "progress", "versions", "parents", "newer")
+_stored, _documented = attrgetter(*STORED), attrgetter(*_IN_DOC)
 _RESTLESS = "('queued', 'starting', 'running', 'evaluating')"
 
 _TABLES = f"""
@@ -47,6 +49,10 @@ CREATE TABLE meta (key PRIMARY KEY, value);
 """
 
 
+Leaves = tuple[tuple[str, ...], tuple[Any, ...]]
+"""Names and values. Runs with the same names share one tuple of them, which is pickled once."""
+
+
 @dataclass(frozen=True)
 class Found:
     """A run as it was read, in the shape it goes in: plain data, quickly handed on by a process."""
@@ -54,8 +60,8 @@ class Found:
     values: tuple[Any, ...]
     """Of `runs`: its stored columns, `said`, `proven` and `stamp`."""
     doc: str
-    settings: dict[str, Any]
-    results: dict[str, float]
+    settings: Leaves
+    results: Leaves
     curve: str | None
 
 
@@ -124,11 +130,13 @@ def _create(db: sqlite3.Connection) -> None:
 def flat(summary: Summary, curve: str | None, stamp: str) -> Found:
     """A summary in the shape it goes in, with its folded curve (JSON) and its stamp."""
     row = summary.row
+    settings = {key: value for key, value in row.config.items() if value is not None}
+    results = row.metrics | row.measures
     return Found(
-        (*(plain(getattr(row, c)) for c in STORED), summary.said, int(summary.proven), stamp),
-        json.dumps({name: getattr(row, name) for name in _IN_DOC}),
-        {_setting(key): plain(v) for key, v in row.config.items() if v is not None},
-        row.metrics | row.measures,
+        (*map(plain, _stored(row)), summary.said, int(summary.proven), stamp),
+        json.dumps(dict(zip(_IN_DOC, _documented(row), strict=True))),
+        (_settings(tuple(settings)), tuple(map(plain, settings.values()))),
+        (_shared(tuple(results)), tuple(results.values())),
         curve,
     )
 
@@ -137,9 +145,8 @@ def store(db: sqlite3.Connection, found: Sequence[Found]) -> int:
     """Put runs in, or in the place of what was known of them; how many."""
     if not found:
         return 0
-    columns = _columns(
-        db, {key for one in found for part in (one.settings, one.results) for key in part}
-    )
+    shapes = {part[0] for one in found for part in (one.settings, one.results)}
+    columns = _columns(db, {key for shape in shapes for key in shape})
     nums = [int(db.execute(_STORE_RUN, one.values).fetchone()[0]) for one in found]
     docs = zip(nums, (one.doc for one in found), strict=True)
     db.executemany("INSERT OR REPLACE INTO docs VALUES (?, ?)", docs)
@@ -165,13 +172,13 @@ def _store_leaves(
     db: sqlite3.Connection,
     name: str,
     nums: list[int],
-    leaves: Sequence[Mapping[str, Any]],
+    leaves: Sequence[Leaves],
     columns: dict[str, str],
 ) -> None:
     """Runs with the same leaves go in with one statement."""
     alike: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
-    for num, part in zip(nums, leaves, strict=True):
-        alike.setdefault(tuple(part), []).append((num, *part.values()))
+    for num, (keys, found) in zip(nums, leaves, strict=True):
+        alike.setdefault(keys, []).append((num, *found))
     for keys, values in alike.items():
         if not columns.keys() >= set(keys):
             places = [0, *(i + 1 for i, key in enumerate(keys) if key in columns)]
@@ -184,8 +191,13 @@ def _store_leaves(
 
 
 @lru_cache(maxsize=4096)
-def _setting(key: str) -> str:
-    return str(plain(CONFIG + key))
+def _settings(keys: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(str(plain(CONFIG + key)) for key in keys)
+
+
+@lru_cache(maxsize=4096)
+def _shared(keys: tuple[str, ...]) -> tuple[str, ...]:
+    return keys
 
 
 def plain(value: Any) -> Any:

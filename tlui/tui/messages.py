@@ -42,6 +42,9 @@ class Page:
     """The best `val` and `test` among the runs the filter lets through."""
     error: str = ""
     """What is wrong with the filter."""
+    reading: tuple[int, int] | None = None
+    """(read, of how many) while a large store is read for the first time: these are the runs
+    known by then, the newest of all."""
 
 
 class RowsArrived(Replaced):

@@ -2,15 +2,18 @@
 
 Knows nothing of Textual: it is given `post` and calls it with messages, only when what it has
 seen differs from what it said last. The person's query arrives through `ask` and is answered at
-once; otherwise it looks about once a second.
+once; otherwise it looks about once a second. While a large store is read for the first time it
+answers with what is known by then.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from textual.message import Message
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 1.0
 DEVICE_SECONDS = 2.0
+READING_SECONDS, READING_TIMES = 0.25, 3
+"""Between two answers while a large store is read: at least so long, and so often what one took."""
 HIDDEN = "-hidden:true"
 
 
@@ -37,6 +42,12 @@ class Query:
     show_hidden: bool = False
     offset: int = 0
     limit: int = 60
+    keep: str = ""
+    """The run under the cursor: the page is moved to where that now is."""
+
+
+class _Stopped(Exception):
+    """The app is being left in the middle of reading a large store."""
 
 
 class StoreWatch:
@@ -49,6 +60,7 @@ class StoreWatch:
         self._wake = threading.Event()
         self._ended = threading.Event()
         self._last: Page | None = None
+        self._next = 0.0
         self._devices_at = 0.0
         self._devices = ""
         self._thread = threading.Thread(target=self._run, name="store-watch", daemon=True)
@@ -66,6 +78,10 @@ class StoreWatch:
         self._query = query
         self._wake.set()
 
+    def keep(self, run_id: str) -> None:
+        """The cursor is on this run now."""
+        self._query = replace(self._query, keep=run_id)
+
     def nudge(self) -> None:
         """Look now: something was done to the store."""
         self._wake.set()
@@ -74,7 +90,7 @@ class StoreWatch:
         from tlui.runs.index import Index
 
         try:
-            with Index(self.home) as index:
+            with contextlib.suppress(_Stopped), Index(self.home) as index:
                 while not self._ended.is_set():
                     self._wake.clear()
                     self._look(index)
@@ -85,11 +101,8 @@ class StoreWatch:
     def _look(self, index: Index) -> None:
         query = self._query
         if self._last is None or self._last.serial == query.serial:
-            index.refresh(budget=0.05)
-        page = answer(index, query)
-        if page != self._last:
-            self._last = page
-            self._post(RowsArrived(page))
+            index.refresh(budget=0.05, progress=partial(self._reading, index))
+        page = self._show(index)
         live = any(page.counts.get(s) for s in ("running", "evaluating", "starting", "stale"))
         now = time.monotonic()
         if now - self._devices_at >= DEVICE_SECONDS:
@@ -99,8 +112,27 @@ class StoreWatch:
                 self._devices = text
                 self._post(DevicesSeen(text))
 
+    def _reading(self, index: Index, done: int, total: int) -> None:
+        """Say what is known by now, a few times a second, or at once where somebody asks."""
+        if self._ended.is_set():
+            raise _Stopped
+        if done >= total or not (self._wake.is_set() or time.monotonic() >= self._next):
+            return
+        self._wake.clear()
+        start = time.monotonic()
+        self._show(index, (done, total))
+        now = time.monotonic()
+        self._next = now + max(READING_SECONDS, READING_TIMES * (now - start))
 
-def answer(index: Index, query: Query) -> Page:
+    def _show(self, index: Index, reading: tuple[int, int] | None = None) -> Page:
+        page = answer(index, self._query, reading)
+        if page != self._last:
+            self._last = page
+            self._post(RowsArrived(page))
+        return page
+
+
+def answer(index: Index, query: Query, reading: tuple[int, int] | None = None) -> Page:
     """The page a query asks for; a filter that cannot be used gives no rows and its error."""
     counts = index.states()
     total = index.count("" if query.show_hidden else HIDDEN)
@@ -108,15 +140,21 @@ def answer(index: Index, query: Query) -> Page:
     try:
         shown = index.count(where)
         offset = min(query.offset, max(shown - 1, 0))
-        rows = index.rows(where, ["-pinned", query.sort], offset, query.limit)  # type: ignore[arg-type]
+        order = ["-pinned", query.sort]
+        rows = index.rows(where, order, offset, query.limit)
+        if query.keep and len(rows) < shown and all(row.id != query.keep for row in rows):
+            ids = index.ids(where, order)
+            if query.keep in ids:
+                offset = max(ids.index(query.keep) - query.limit // 2, 0)
+                rows = index.rows(where, order, offset, query.limit)
         best = {
             name: getattr(found[0], name)
             for name in ("val", "test")
             if (found := index.rows(where, f"-{name}", 0, 1, fresh=False))
         }
     except TluiError as error:
-        return Page(query.serial, 0, (), 0, total, counts, {}, str(error))
-    return Page(query.serial, offset, tuple(rows), shown, total, counts, best)
+        return Page(query.serial, 0, (), 0, total, counts, {}, str(error), reading)
+    return Page(query.serial, offset, tuple(rows), shown, total, counts, best, reading=reading)
 
 
 def device_words(live: bool) -> str:

@@ -112,7 +112,9 @@ class RunsScreen(Framed):
         if page is None or page.serial != self.query_now.serial:
             return
         self.table.marked = self.tlui.marked
-        self.table.take(page, keep=not self._anew)
+        # at the top of a store that is still being read one stays at the top
+        at_top = self.table.cursor == 0 and (page.reading or self.table.reading)
+        self.table.take(page, keep=not self._anew and not at_top)
         self._anew = False
         self._describe_filter()
         self._preview()
@@ -123,7 +125,8 @@ class RunsScreen(Framed):
             self._anew = True
             self.table.cursor = self.table.top = 0
         serial = self.query_now.serial + 1
-        self.query_now = replace(self.query_now, serial=serial, **change)  # type: ignore[arg-type]
+        keep = "" if self._anew else self._kept()
+        self.query_now = replace(self.query_now, serial=serial, keep=keep, **change)  # type: ignore[arg-type]
         self.tlui.ask(self.query_now)
 
     @on(RunTable.Wanted)
@@ -132,7 +135,13 @@ class RunsScreen(Framed):
 
     @on(RunTable.Moved)
     def _moved(self) -> None:
+        self.tlui.watch_store.keep(self._kept())
         self._preview()
+
+    def _kept(self) -> str:
+        """The run that the cursor stays on; none at the top, where one sees what comes."""
+        row = self.table.current
+        return row.id if row is not None and self.table.cursor else ""
 
     @on(RunTable.Chosen)
     def _chosen(self) -> None:
@@ -181,9 +190,11 @@ class RunsScreen(Framed):
             query.sort, f"by {word}" + ("" if query.sort.startswith("-") else " up")
         )
         total = table.store_total
-        count = f"{table.total} of {total} runs" if query.filter else f"{total} runs"
+        count = f"{table.total:,} of {total:,} runs" if query.filter else f"{total:,} runs"
         if total == 1:
             count = count.replace("runs", "run")
+        if table.reading:
+            count = "indexing {:,} of {:,}".format(*table.reading)
         marks = f"{len(self.tlui.marked)} marked   " if self.tlui.marked else ""
         hidden = "hidden shown   " if query.show_hidden else ""
         line.right = [(f"{marks}{hidden}{order}   ", "dim"), (count if table.loaded else "", "dim")]

@@ -126,6 +126,8 @@ class RunTable(Listing):
         self.sort = "-created"
         self.store_total = 0
         self.error = ""
+        self.reading: tuple[int, int] | None = None
+        """How far a large store is read, the first time."""
         self._asked: tuple[int, int] | None = None
 
     def row(self, index: int) -> Row | None:
@@ -144,6 +146,7 @@ class RunTable(Listing):
         self.loaded = True
         self.first, self.rows, self.total = page.offset, page.rows, page.shown
         self.store_total, self.best, self.error = page.total, page.best, page.error
+        self.reading = page.reading
         if keep and before is not None:
             found = next((i for i, r in enumerate(self.rows) if r.id == before.id), None)
             if found is not None and found + self.first != self.cursor:
@@ -208,7 +211,7 @@ class RunTable(Listing):
     def empty_lines(self, width: int) -> list[Line]:
         if self.error:
             return [[]] + [[("  " + printable(t), "error")] for t in self.error.splitlines()]
-        if not self.loaded:
+        if not self.loaded or self.reading:
             return [[], [("  reading the runs …", "dim")]]
         if self.store_total:
             return [[], [("  No run matches the filter. / changes it, esc clears it.", "")]]
