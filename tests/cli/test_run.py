@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from factory import make_run
 
 from tlui.cli import main
 from tlui.runs.directory import Home
@@ -86,6 +87,92 @@ class TestRefusals:
         (tmp_path / "file").write_text("")
         assert main.run(["run", preset, "--home", str(tmp_path / "file")]) == 1
         assert "choose another with --home" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("given", "place"),
+        [
+            ('start_from = { run = "REF" }', "start_from.run"),
+            ('backbone.weights = "run:REF"', "backbone.weights"),
+        ],
+    )
+    @pytest.mark.parametrize(
+        ("reference", "says"),
+        [
+            ("head-le-3", 'there is no run "head-le-3"; did you mean: {head} head-1e-3 finished'),
+            ("{head_}", 'there is no run "{head_}"; did you mean: {head} head-1e-3 finished'),
+            ("twin", '"twin" may be any of these runs; give an id: {twin} twin finished'),
+            ("head-1e-3", "run head-1e-3 ({head}) has no saved weights: neither best.npz nor"),
+            ("lost", "run lost ({lost}) failed: no memory; tlui resume {lost} goes on with it"),
+            ("@last", "run twin ({twin}) has no saved weights"),
+            ("saved", ""),
+            ("later", ""),
+        ],
+    )
+    def test_starting_from_a_run(
+        self,
+        preset: str,
+        busy: Home,
+        capsys: pytest.CaptureFixture[str],
+        given: str,
+        place: str,
+        reference: str,
+        says: str,
+    ) -> None:
+        made = {
+            name: make_run(busy, name=name, state=state, epochs=1, created=1e9 + age, reason=reason)
+            for age, (name, state, reason) in enumerate(
+                [
+                    ("head-1e-3", "finished", ""),
+                    ("lost", "failed", "no memory"),
+                    ("saved", "finished", ""),
+                    ("later", "queued", ""),
+                ]
+            )
+        }
+        (made["saved"].checkpoints / "last.npz").touch()
+        make_run(busy, name="twin", created=2e9)
+        ids = {name.partition("-")[0]: run.id for name, run in made.items()}
+        ids["twin"] = make_run(busy, name="twin", created=3e9).id
+        ids["head_"] = ids["head"][:-1] + ("0" if ids["head"][-1] != "0" else "1")
+        text = f"""
+name = "from"
+dataset = {{ source = "digits" }}
+backbone.name = "SmallConvNet"
+{"backbone.weights = 'none'" if place == "start_from.run" else ""}
+{given.replace("REF", reference.format(**ids))}
+[[phase]]
+lr = {{ policy = "constant", initial = 1e-3 }}
+"""
+        Path(preset).write_text(text)
+        before = {run.id for run in busy}
+        for command in (
+            ["preset", "check", "--no-count", preset],
+            ["run", "--detach", preset],
+            ["queue", "add", preset],
+        ):
+            code = main.run(command)
+            said = capsys.readouterr().err
+            if not says:
+                assert code == 0, said
+            else:
+                assert code == 2
+                assert f"{preset}: {place}: {says.format(**ids)}" in said
+                assert {run.id for run in busy} == before and queued(busy) == []
+
+    def test_all_presets_are_looked_at_before_any_run_is_made(
+        self, preset: str, tmp_path: Path, busy: Home, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        gone = tmp_path / "gone.toml"
+        gone.write_text(
+            PRESET.replace('source = "digits"', 'source = "folder", path = "/no/photos"')
+        )
+        bad = tmp_path / "bad.toml"
+        bad.write_text(PRESET.replace("epochs = 1", "epochs = 0"))
+        assert main.run(["run", "--detach", preset, str(gone), str(bad)]) == 2
+        said = capsys.readouterr().err
+        assert f"{gone}: dataset.path: there is nothing at /no/photos" in said
+        assert f"{bad}: phase[0].epochs: must be at least 1" in said
+        assert list(busy) == [] and queued(busy) == []
 
     def test_a_run_that_is_not_there(self, home: Home, capsys: pytest.CaptureFixture[str]) -> None:
         for command in ("watch", "stop", "resume"):

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from tlui.recipe.lab import Point
 from tlui.recipe.present import missing_files
 from tlui.recipe.preset import parse_preset
-from tlui.recipe.schema import Experiment
 
 
-def experiment(path: str, weights: str) -> Experiment:
+def point(path: str, weights: str) -> Point:
     text = f"""
 name = "one"
 [dataset]
@@ -23,11 +23,11 @@ weights = "{weights}"
 [[phase]]
 lr = {{ policy = "constant", initial = 1e-3 }}
 """
-    return parse_preset(text).points[0].experiment
+    return parse_preset(text).points[0]
 
 
 def test_each_is_named_once(tmp_path: Path) -> None:
-    one = experiment(f"{tmp_path}/photos", f"{tmp_path}/w.h5")
+    one = point(f"{tmp_path}/photos", f"{tmp_path}/w.h5")
     assert missing_files([one, one]) == [
         f"dataset.path: there is nothing at {tmp_path}/photos",
         f"backbone.weights: there is no file {tmp_path}/w.h5 (or imagenet, none, run:ID)",
@@ -36,17 +36,17 @@ def test_each_is_named_once(tmp_path: Path) -> None:
 
 def test_a_word_that_is_nearly_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert missing_files([experiment(str(tmp_path), "imagnet")]) == [
+    assert missing_files([point(str(tmp_path), "imagnet")]) == [
         f'backbone.weights: there is no file {tmp_path}/imagnet (did you mean "imagenet"?)'
     ]
 
 
 @pytest.mark.parametrize("weights", ["imagenet", "none", "run:0a1b2c3d"])
 def test_nothing_is_missing(tmp_path: Path, weights: str) -> None:
-    assert missing_files([experiment(str(tmp_path), weights)]) == []
+    assert missing_files([point(str(tmp_path), weights)]) == []
 
 
 def test_a_file_in_place_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    (found,) = missing_files([experiment(f"{tmp_path}/file/photos", "none")])
+    (found,) = missing_files([point(f"{tmp_path}/file/photos", "none")])
     assert found == f"dataset.path: there is nothing at {tmp_path}/file/photos"

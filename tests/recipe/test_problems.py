@@ -348,6 +348,27 @@ class TestExperiments:
         ]
 
 
+class TestWhoStartsFromWhom:
+    def test_another_backbone_than_that_of_the_weights(self) -> None:
+        text = edited(
+            'start_from = { experiment = "head" }',
+            'start_from = { experiment = "head" }\nbackbone = { name = "MobileNetV2" }',
+            LAB,
+        )
+        assert problems(text) == [
+            'experiment[full].backbone.name: must be that of "head", which it starts from: '
+            '"SmallConvNet". Received: "MobileNetV2"',
+        ]
+
+    def test_another_width(self) -> None:
+        text = edited('"SmallConvNet"', '"MobileNet"\nalpha = 0.5', LAB)
+        text = edited('experiment = "head" }', 'experiment = "head" }\nbackbone.alpha = 0.25', text)
+        assert problems(text) == [
+            'experiment[full].backbone.alpha: must be that of "head", which it starts from: 0.5. '
+            "Received: 0.25"
+        ]
+
+
 class TestSets:
     @pytest.mark.parametrize(
         ("given", "line"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tlui.cli.options import JsonOption
+from tlui.cli.options import HomeOption, JsonOption
 from tlui.errors import PresetError, TluiError
 
 if TYPE_CHECKING:
@@ -39,15 +39,23 @@ def check(
         bool, typer.Option("--count/--no-count", help="Count parameters (needs TensorFlow).")
     ] = True,
     as_json: JsonOption = False,
+    home: HomeOption = None,
 ) -> None:
     """Check presets: every problem at once, or the runs they make and what learns in each."""
     from tlui.recipe.preset import load_preset
+    from tlui.recipe.problems import escape
+    from tlui.runs.directory import Home
+    from tlui.scheduler.create import missing_runs, names_runs
 
     problems: list[str] = []
     presets: list[Preset] = []
     for file in files:
         try:
-            presets.append(load_preset(file, set or (), only or (), need_data=False))
+            preset = load_preset(file, set or (), only or (), need_data=False)
+            presets.append(preset)
+            if names_runs(preset.points):
+                missing = missing_runs(Home.at(home, create=False), preset.points)
+                problems += [f"{escape(str(file))}: {problem}" for problem in missing]
         except PresetError as error:
             problems += error.problems
     if problems:
@@ -147,7 +155,7 @@ def _print_preset(preset: Preset, counted: list[dict[str, Any]] | None, wanted: 
     for row in [header, *rows]:
         cells = [printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True)]
         typer.echo("  " + "  ".join(cells).rstrip())
-    for note in [*preset.notes, *missing_files([p.experiment for p in preset.points])]:
+    for note in [*preset.notes, *missing_files(preset.points)]:
         typer.echo(f"  note: {printable(note)}")
     if wanted and counted is None:
         typer.echo("  note: parameters could not be counted (is TensorFlow installed?)")

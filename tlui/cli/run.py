@@ -117,12 +117,22 @@ def queue_presets(
     wanted: Wishes,
 ) -> list[RunDirectory]:
     """Read all presets first, then make their runs, so that a bad one leaves nothing behind."""
+    from tlui.errors import PresetError
     from tlui.recipe.preset import load_preset
-    from tlui.scheduler.create import create_runs
+    from tlui.scheduler.create import create_runs, refuse_absent
 
     if name is not None and len(presets) > 1:
         raise typer.BadParameter("--name goes with one preset")
-    loaded = [load_preset(path, sets, only, name=name) for path in presets]
+    loaded = []
+    problems: list[str] = []
+    for path in presets:
+        try:
+            loaded.append(load_preset(path, sets, only, name=name))
+            refuse_absent(home, loaded[-1])
+        except PresetError as error:
+            problems += error.problems
+    if problems:
+        raise PresetError(problems)
     for preset in loaded:
         for note in preset.notes:
             print(f"tlui: {note}", file=sys.stderr)

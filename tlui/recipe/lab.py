@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from tlui.recipe.assign import value_at
 from tlui.recipe.catalogue import unknown
-from tlui.recipe.fields import Path
-from tlui.recipe.problems import Problems, escape, shown
+from tlui.recipe.fields import Loc, Path
+from tlui.recipe.problems import Problems, dotted, escape, shown
 from tlui.recipe.resolve import Draft, Resolved
 from tlui.recipe.schema import Experiment
 
@@ -23,6 +23,8 @@ class Point:
     """Name of the point whose weights it starts from, where that is known beforehand."""
     parents: tuple[str, ...] = ()
     """Every point it may start from; the best of several is known when they have ended."""
+    place: Callable[[Loc], str] = field(default=dotted, compare=False, repr=False)
+    """Where in the preset a setting of it stands, in the person's terms."""
 
     @property
     def name(self) -> str:
@@ -41,7 +43,7 @@ def link(
         for one in resolved[draft.name]:
             start = one.experiment.start_from
             if start is None or start.experiment is None:
-                points[one.experiment.name] = Point(one.experiment)
+                points[one.experiment.name] = Point(one.experiment, place=_place(draft, one))
                 continue
             parents = resolved[start.experiment]
             if start.pick == "match" and len(parents) > 1:
@@ -52,10 +54,32 @@ def link(
                     problems.add(place, _no_match(one, start.experiment, shared))
                     continue
                 parents = chosen
+            for parent in parents:
+                _same_backbone(draft, one, parent, start.experiment, problems)
             names = tuple(parent.experiment.name for parent in parents)
-            parent = names[0] if len(names) == 1 else None
-            points[one.experiment.name] = Point(one.experiment, parent, names)
+            only = names[0] if len(names) == 1 else None
+            points[one.experiment.name] = Point(one.experiment, only, names, _place(draft, one))
     return _ordered(points)
+
+
+def _place(draft: Draft, one: Resolved) -> Callable[[Loc], str]:
+    return lambda loc: draft.place(loc, one.sweep)[0]
+
+
+def _same_backbone(
+    draft: Draft, child: Resolved, parent: Resolved, experiment: str, problems: Problems
+) -> None:
+    """Weights fit the backbone they were trained in: name an experiment that has another."""
+    for key in ("name", "alpha"):
+        mine, theirs = (getattr(one.experiment.backbone, key) for one in (child, parent))
+        if mine != theirs:
+            place, _ = draft.place(("backbone", key), child.sweep)
+            problems.add(
+                place,
+                f"must be that of {shown(experiment)}, which it starts from: "
+                f"{shown(theirs)}. Received: {shown(mine)}",
+            )
+            return
 
 
 def _unknown_or_circular(

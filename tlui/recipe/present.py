@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from tlui.recipe.catalogue import nearest
+from tlui.recipe.lab import Point
 from tlui.recipe.problems import escape
 from tlui.recipe.resolve import UNKNOWN_PATH
-from tlui.recipe.schema import Experiment
 
 WORDS = ("imagenet", "none")
 """What `backbone.weights` may say beside a file and `run:ID`."""
 
 
-def missing_files(experiments: list[Experiment]) -> list[str]:
+def missing_files(points: Iterable[Point]) -> list[str]:
     """One line, `dataset.path: …`, for every file or folder that is not there or closed to us,
     each once. Never raises: what cannot be looked at for other reasons the reader will name.
     """
     found: dict[str, None] = {}
-    for experiment in experiments:
-        path = getattr(experiment.dataset, "path", None)
+    for point in points:
+        path = getattr(point.experiment.dataset, "path", None)
         if path and path != UNKNOWN_PATH and (error := _missing(path)):
             what = f"{escape(path)}: {error.strerror}"
             if not isinstance(error, PermissionError):
                 what = f"there is nothing at {escape(path)}"
-            found[f"dataset.path: {what}"] = None
-        weights = experiment.backbone.weights
+            found[f"{point.place(('dataset', 'path'))}: {what}"] = None
+        weights = point.experiment.backbone.weights
         if weights in WORDS or weights.startswith("run:") or not (error := _missing(weights)):
             continue
+        place = point.place(("backbone", "weights"))
         if isinstance(error, PermissionError):
-            found[f"backbone.weights: {escape(weights)}: {error.strerror}"] = None
+            found[f"{place}: {escape(weights)}: {error.strerror}"] = None
         else:
             name = Path(weights).name
             near = nearest(name, WORDS) if "." not in name else None
             hint = f'did you mean "{near}"?' if near else "or imagenet, none, run:ID"
-            found[f"backbone.weights: there is no file {escape(weights)} ({hint})"] = None
+            found[f"{place}: there is no file {escape(weights)} ({hint})"] = None
     return list(found)
 
 

@@ -105,6 +105,9 @@ def _nothing(index: Index, reference: str) -> str:
         return f'there is no run "{printable(reference)}"; there are no runs at all yet'
     near = difflib.get_close_matches(reference, names[:20_000], n=3, cutoff=0.5)
     rows = [row for name in near for row in index.by_name(name, 3)]
+    if re.fullmatch(r"#?[0-9a-f]{4,12}", reference):
+        ids = difflib.get_close_matches(reference.lstrip("#"), index.ids()[:20_000], 3, 0.7)
+        rows += index.get(ids)
     if not rows:
         return f'there is no run "{printable(reference)}"; tlui ls shows what there is'
     return f'there is no run "{printable(reference)}"; did you mean:\n{_listed(rows)}'

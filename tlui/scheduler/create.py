@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from tlui.errors import PresetError, TluiError
+from tlui.recipe.fields import Loc
 from tlui.recipe.lab import Point
 from tlui.recipe.present import missing_files
 from tlui.recipe.preset import Preset
@@ -14,8 +16,10 @@ from tlui.recipe.problems import escape
 from tlui.recipe.schema import Experiment, StartFrom
 from tlui.recipe.toml import configuration, experiment_to_toml
 from tlui.runs.directory import Home, RunDirectory
+from tlui.runs.reference import resolve
 from tlui.scheduler import order
 from tlui.scheduler.order import Wishes
+from tlui.scheduler.parents import unusable
 
 
 def create_runs(
@@ -41,7 +45,7 @@ def create_runs(
         TluiError: The home cannot be written.
     """
     wishes = wishes or Wishes()
-    _there(home, preset)
+    refuse_absent(home, preset)
     lab = secrets.token_hex(4)
     made: dict[str, RunDirectory] = {}
     with order.adding(home):
@@ -74,11 +78,11 @@ def _resolved(
     if experiment.start_from is not None and len(parents) == 1:
         experiment = _starting_from(experiment, experiment.start_from, parents[0])
     elif experiment.start_from is not None and experiment.start_from.run is not None:
-        parent = _find(home, experiment.start_from.run)
+        parent = resolve(home, experiment.start_from.run).id
         experiment = _starting_from(experiment, experiment.start_from, parent)
         parents = [parent]
     if experiment.backbone.weights.startswith("run:"):
-        parent = _find(home, experiment.backbone.weights.removeprefix("run:"))
+        parent = resolve(home, experiment.backbone.weights.removeprefix("run:")).id
         backbone = experiment.backbone.model_copy(update={"weights": f"run:{parent}"})
         experiment = experiment.model_copy(update={"backbone": backbone})
         parents.append(parent)
@@ -90,27 +94,51 @@ def _starting_from(experiment: Experiment, given: StartFrom, run_id: str) -> Exp
     return experiment.model_copy(update={"start_from": start})
 
 
-def _there(home: Home, preset: Preset) -> None:
-    """Refuse a preset before anything is made for it, with everything that is missing."""
-    experiments = [point.experiment for point in preset.points]
-    problems = missing_files(experiments)
-    for experiment in experiments:
-        references = {"backbone.weights": experiment.backbone.weights.removeprefix("run:")}
-        if not experiment.backbone.weights.startswith("run:"):
-            references.clear()
-        if experiment.start_from is not None and experiment.start_from.run is not None:
-            references["start_from.run"] = experiment.start_from.run
-        for key, reference in references.items():
-            try:
-                _find(home, reference)
-            except TluiError as error:
-                problems.append(f"{key}: {error}")
+def refuse_absent(home: Home, preset: Preset) -> None:
+    """Refuse a preset before anything is made for it, with everything that is missing.
+
+    Raises:
+        PresetError: The data, a weights file or a run that is started from is not there.
+    """
+    problems = [*missing_files(preset.points), *missing_runs(home, preset.points)]
     if problems:
         where = escape(str(preset.path or preset.name))
-        raise PresetError([f"{where}: {problem}" for problem in dict.fromkeys(problems)])
+        raise PresetError([f"{where}: {problem}" for problem in problems])
 
 
-def _find(home: Home, reference: str) -> str:
-    from tlui.runs.reference import resolve
+def names_runs(points: Sequence[Point]) -> bool:
+    """Whether any of them starts from a run that must be there."""
+    return any(True for point in points for _ in _references(point.experiment))
 
-    return resolve(home, reference).id
+
+def missing_runs(home: Home, points: Sequence[Point]) -> list[str]:
+    """One line, `start_from.run: …`, for every run that cannot be started from, each once.
+
+    There is no such run, several may be meant, it has ended without a result, or its weights are
+    gone; nothing is said of one that may still end well.
+    """
+    found: dict[str, None] = {}
+    reasons: dict[str, str] = {}
+    for point in points:
+        for loc, reference in _references(point.experiment):
+            if reference not in reasons:
+                reasons[reference] = _why_not(home, reference)
+            if reasons[reference]:
+                found[f"{point.place(loc)}: {reasons[reference]}"] = None
+    return list(found)
+
+
+def _references(experiment: Experiment) -> Iterator[tuple[Loc, str]]:
+    """The runs an experiment names, and where."""
+    if experiment.backbone.weights.startswith("run:"):
+        yield ("backbone", "weights"), experiment.backbone.weights.removeprefix("run:")
+    if experiment.start_from is not None and experiment.start_from.run is not None:
+        yield ("start_from", "run"), experiment.start_from.run
+
+
+def _why_not(home: Home, reference: str) -> str:
+    try:
+        return unusable(resolve(home, reference))
+    except TluiError as error:
+        first, *near = [" ".join(line.split()) for line in str(error).splitlines()]
+        return f"{first} {', '.join(near)}".rstrip()

@@ -12,9 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tlui.runs.directory import Home, RunDirectory
-from tlui.runs.status import read_status, write_status
+from tlui.runs.status import Observed, read_status, write_status
 from tlui.scheduler import order
 from tlui.scheduler.claims import Claims
+
+TO_COME = ("queued", "starting", "running", "evaluating", "stale", "interrupted")
+"""States of a run that may still have a result."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +48,42 @@ def readiness(home: Home, run: RunDirectory) -> Readiness:
             return Readiness(
                 False, reason=f"waits for {name}, which was interrupted (tlui resume {parent.id})"
             )
-        elif seen.state in ("queued", "starting", "running", "evaluating", "stale"):
+        elif seen.state in TO_COME:
             return Readiness(False, reason=f"waits for {name}, which is {seen.state}")
-        elif seen.state in ("finished", "stopped") and parent.result.is_file():
-            usable.append(parent)
+        elif ended := _without_result(parent, seen):
+            lost.append(f"{name} {ended}")
         else:
-            why = f": {seen.reason.splitlines()[0]}" if seen.reason else ""
-            lost.append(f"{name} {_ended(seen.state)}{why}")
+            usable.append(parent)
     if not usable:
         return Readiness(False, failed=True, reason="cannot start: " + "; ".join(lost))
     return Readiness(True, parent=best(usable).id if meta.get("choose_parent") else None)
+
+
+def unusable(run: RunDirectory) -> str:
+    """Why no run can be made that starts from this one; '' where one can, now or when it ends."""
+    seen = run.observe()
+    if seen.state in TO_COME:
+        return ""
+    if ended := _without_result(run, seen):
+        return f"run {_name(run)} {ended}; tlui resume {run.id} goes on with it"
+    if not any((run.checkpoints / name).is_file() for name in ("best.npz", "last.npz")):
+        return (
+            f"run {_name(run)} has no saved weights: neither best.npz nor last.npz is in "
+            f"{run.checkpoints}; start from another run"
+        )
+    return ""
+
+
+def _without_result(run: RunDirectory, seen: Observed) -> str:
+    """How a run ended, and why, where that left nothing to start from."""
+    if seen.state in ("finished", "stopped") and run.result.is_file():
+        return ""
+    ended = {
+        "stopped": "was stopped before it had a result",
+        "finished": "has lost its result",
+    }
+    why = f": {seen.reason.splitlines()[0]}" if seen.reason else ""
+    return ended.get(seen.state, seen.state) + why
 
 
 def best(runs: list[RunDirectory]) -> RunDirectory:
@@ -111,7 +140,3 @@ def fail(home: Home, run: RunDirectory, reason: str) -> bool:
 def _name(run: RunDirectory) -> str:
     name = run.read_meta().get("name")
     return f"{name} ({run.id})" if name else run.id
-
-
-def _ended(state: str) -> str:
-    return {"stopped": "was stopped before it had a result"}.get(state, state)
