@@ -90,7 +90,8 @@ BEFORE: dict[str, tuple[str, ...]] = {
     "down": ("home",), "page_down": ("home",),
     "back": ("2",), "pane_1": ("2",), "pane_2": ("3",),
     "unmark_all": ("space",), "compare": ("space", "space"),
-    "smooth_less": ("s",), "zoom_out": ("+",), "pan_left": ("+",), "pan_right": ("+", "["),
+    "smooth_less": ("s",), "zoom_out": ("z",), "pan_left": ("z",), "pan_right": ("z", "["),
+    "reduce": ("+",),
     "cursor_right": ("left", "left", "left"), "cursor_right_far": ("left", "shift+left"),
     "sooner": ("end",), "later": ("home", "down"), "hold": ("end",), "drop": ("end",),
     "enqueue": ("x",),  # a change takes the last refusal away

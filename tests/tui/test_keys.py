@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tlui.errors import PresetError
@@ -93,8 +95,10 @@ def test_scopes_that_meet_name_real_scopes() -> None:
         assert set(screen.SCOPES) <= set(SCOPES)
 
 
-def test_the_readme_table_has_every_key() -> None:
+def test_the_readme_has_the_table_that_is_dispatched() -> None:
     text = markdown()
     for key in KEYS:
         for k in key.keys:
             assert f"`{SHOWN.get(k, k)}`" in text, k
+    readme = Path(__file__).resolve().parents[2] / "README.md"
+    assert text in readme.read_text("utf-8")

@@ -96,10 +96,10 @@ async def test_chart_keys(open_app: Open, make: Make) -> None:
         await pilot.press("Y", "s")
         assert plot.smoothing == 0.3
         await shows(pilot, "smooth .3")
-        await pilot.press("S", "+")
+        await pilot.press("S", "z")
         assert plot.smoothing == 0
         assert plot.zoom == 2
-        await pilot.press("-", "t")
+        await pilot.press("Z", "t")
         assert plot.zoom == 1
         assert plot.axis == "step"
         await pilot.press("t", "t", "left")

@@ -62,6 +62,8 @@ def _keys() -> list[Key]:
             Key(f"pane_{n}", (str(n),), "app", f"pane {n}", f"go to pane {n}")
             for n in (1, 2, 3, 4)
         ],
+        Key("enlarge", ("+",), "app", "enlarge", "this pane alone; on a chart again: that alone"),
+        Key("reduce", ("-",), "app", "reduce", "the other panes back"),
         Key("new", ("n",), "app", "new", "set up a new run", {"runs": 2, "queue": 4}),
         Key("leaderboard", ("b",), "app", "leaderboard", "best result by any two settings"),
         Key("queue", ("Q",), "app", "queue", "what runs where and what waits"),
@@ -106,8 +108,8 @@ def _keys() -> list[Key]:
         Key("log_x", ("Y",), "chart", "log x", "logarithmic or linear x"),
         Key("smooth_more", ("s",), "chart", "smooth", "smooth more; the raw curve stays behind"),
         Key("smooth_less", ("S",), "chart", "less smooth", "smooth less"),
-        Key("zoom_in", ("+",), "chart", "zoom", "zoom in on the crosshair"),
-        Key("zoom_out", ("-",), "chart", "zoom out", "zoom out"),
+        Key("zoom_in", ("z",), "chart", "zoom", "zoom in on the crosshair"),
+        Key("zoom_out", ("Z",), "chart", "zoom out", "zoom out"),
         Key("pan_left", ("[",), "chart", "pan", "move the zoomed window left"),
         Key("pan_right", ("]",), "chart", "pan", "move the zoomed window right"),
         Key("x_axis", ("t",), "chart", "x axis", "x by epoch, step or time"),

@@ -1,6 +1,6 @@
 """The chart as a widget: a `Plot` painted as strips, the same keys on every chart.
 
-Arrow keys read values (shift ×10), `y` `Y` log axes, `s` `S` smoothing, `+` `-` zoom, `[` `]` pan,
+Arrow keys read values (shift ×10), `y` `Y` log axes, `s` `S` smoothing, `z` `Z` zoom, `[` `]` pan,
 `t` the x axis; a click puts the crosshair, the wheel zooms.
 Only rows whose characters changed are painted again.
 """

@@ -38,10 +38,11 @@ class CompareScreen(Framed):
     PANES: ClassVar[tuple[str, ...]] = ("overlay", "differences")
     DEFAULT_CSS = """
     CompareScreen #body { height: 1fr; }
-    CompareScreen.narrow #body > * { display: none; }
-    CompareScreen.narrow #body > .front { display: block; }
+    CompareScreen.narrow #body > *, CompareScreen.zoomed #body > * { display: none; }
+    CompareScreen.narrow #body > .front, CompareScreen.zoomed #body > .front { display: block; }
     CompareScreen.medium #body { layout: grid; grid-size: 1 2; grid-gutter: 1; }
     CompareScreen.wide #body { layout: grid; grid-size: 1 2; grid-rows: 3fr 2fr; grid-gutter: 1; }
+    CompareScreen.zoomed #body { layout: vertical; }
     """
 
     def __init__(self, ids: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 A screen names its `SCOPES` and its panes; keys become `do_ACTION` methods of the focused pane,
 the screen or the app, in that order. At 80 columns one pane shows at a time, from 100 two, from
-160 all three. Below 60x15 one line says how things stand.
+160 all three; `zoom` leaves one of them. Below 60x15 one line says how things stand.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ class Framed(Screen[Any]):
         self.header = HeaderBar()
         self.footer = FooterBar()
         self.pane = 1
-        """Number of the pane in front on a narrow screen."""
+        """Number of the pane in front on a narrow screen, or while `zoom` is not 0."""
+        self.zoom = 0
+        """0: all panes that have room; 1: the one in front alone; a screen may know more."""
         self._focus_before: Widget | None = None
 
     @property
@@ -140,7 +142,8 @@ class Framed(Screen[Any]):
             self.call_after_refresh(self.set_focus, self._focus_before)
 
     def show_panes(self) -> None:
-        """Mark the pane in front; the stylesheet shows it alone on narrow screens."""
+        """Mark the pane in front; the stylesheet shows it alone on narrow screens or zoomed."""
+        self.set_class(self.zoom > 0, "zoomed")
         for number, name in enumerate(self.PANES, 1):
             for widget in self.query(f"#{name}"):
                 widget.set_class(number == self.pane, "front")
@@ -183,7 +186,7 @@ class Framed(Screen[Any]):
 
     def focus_by(self, by: int) -> None:
         """Tab: the next visible pane; on narrow screens the next pane comes to the front."""
-        if self.has_class("narrow") and len(self.PANES) > 1:
+        if (self.has_class("narrow") or self.zoom) and len(self.PANES) > 1:
             self.to_pane((self.pane - 1 + by) % len(self.PANES) + 1)
         elif by > 0:
             self.focus_next()
@@ -199,6 +202,31 @@ class Framed(Screen[Any]):
         self.show_panes()
         self.focus_pane()
         self.update_frame()
+
+    def zooms(self) -> int:
+        """How many steps the pane in front can grow: as long as something else shows."""
+        return 0 if self.has_class("narrow") or len(self.PANES) < 2 else 1
+
+    def do_enlarge(self) -> None:
+        self._zoom_by(1)
+
+    def do_reduce(self) -> None:
+        self._zoom_by(-1)
+
+    def _zoom_by(self, by: int) -> None:
+        for number, name in enumerate(self.PANES, 1):
+            if any(widget.has_focus_within for widget in self.query(f"#{name}")):
+                self.pane = number
+        most = self.zooms()
+        wanted = min(self.zoom, most) + by
+        if 0 <= wanted <= most:
+            self.zoom = wanted
+            self.show_panes()
+            self.call_after_refresh(self.update_frame)
+        elif by < 0:
+            self.say("nothing was enlarged here", "dim")
+        else:
+            self.say("- brings the rest back" if self.zoom else "nothing else shows here", "dim")
 
     def focus_pane(self) -> None:
         """Focus the first thing in the pane in front that takes keys."""

@@ -70,6 +70,8 @@ class RunScreen(Framed):
         layout: grid; grid-size: 2 2; grid-columns: 2fr 1fr; grid-rows: 2fr 1fr; grid-gutter: 1 2;
     }
     RunScreen.wide #charts { grid-size: 2; grid-gutter: 1 2; }
+    RunScreen.zoomed #body { layout: vertical; }
+    RunScreen.alone #charts { grid-size: 1; }
     RunScreen LineChart { display: none; }
     RunScreen LineChart.shown { display: block; }
     """
@@ -250,13 +252,14 @@ class RunScreen(Framed):
     # -- panes
 
     def _visible(self) -> set[int]:
-        if self.has_class("narrow"):
+        if self.has_class("narrow") or self.zoom:
             return {self.pane}
         if self.has_class("medium"):
             return {1, self.side or 2}
         return {1, 2, 3, 4}
 
     def show_panes(self) -> None:
+        self.set_class(self.zoom > 0, "zoomed")
         if self.pane > 1:
             self.side = self.pane
         visible = self._visible()
@@ -269,19 +272,32 @@ class RunScreen(Framed):
 
     def _show_charts(self) -> None:
         """As many charts as have room, the focused one among them."""
-        height = self.app.size.height - 4
-        if self.has_class("wide"):
-            height = height * 2 // 3
-        columns = 2 if self.has_class("wide") else 1
-        fits = max(height // CHART_ROWS, 1) * columns
-        fits = min(fits, 4 if self.has_class("wide") else 3)
-        self.first_chart = min(self.first_chart, max(len(NAMES) - fits, 0))
+        alone = self._alone()
+        self.set_class(alone, "alone")
+        fits = 1 if alone else self._room()
+        first = min(self.first_chart, max(len(NAMES) - fits, 0))
         for index, chart in enumerate(self.charts.values()):
-            shown = self.first_chart <= index < self.first_chart + fits
-            chart.set_class(shown, "shown")
+            chart.set_class(first <= index < first + fits, "shown")
         self._fits = fits
 
     _fits = 2
+
+    def _room(self) -> int:
+        """How many charts can be read at this size."""
+        wide, height = self.has_class("wide"), self.app.size.height - 4
+        if wide and not self.zoom:
+            height = height * 2 // 3
+        fits = max(height // CHART_ROWS, 1) * (2 if wide else 1)
+        return min(fits, len(NAMES) if self.zoom else 4 if wide else 3)
+
+    def _alone(self) -> bool:
+        """Whether one chart has the whole screen."""
+        return self.pane == 1 and self.zoom > (0 if self.has_class("narrow") else 1)
+
+    def zooms(self) -> int:
+        """The pane in front alone, then one chart of it alone."""
+        panes = 0 if self.has_class("narrow") else 1
+        return panes + (1 if self.pane == 1 else 0)
 
     def chain(self) -> list[Sheet]:
         """What tab goes through: every chart, then the other panes."""
@@ -294,7 +310,7 @@ class RunScreen(Framed):
         target = chain[(now + by) % len(chain)]
         if isinstance(target, LineChart):
             index = list(self.charts.values()).index(target)
-            if not self.first_chart <= index < self.first_chart + self._fits:
+            if not target.has_class("shown"):
                 self.first_chart = index if by < 0 else max(index - self._fits + 1, 0)
             self.pane = 1
         else:
@@ -333,6 +349,11 @@ class RunScreen(Framed):
         return report.config_lines(self.live, width, self.tlui.look) if self.live else []
 
     # -- actions
+
+    def do_enlarge(self) -> None:
+        if isinstance(self.focused, LineChart):
+            self.first_chart = list(self.charts.values()).index(self.focused)
+        super().do_enlarge()
 
     def do_back(self) -> None:
         chart = self.focused

@@ -69,6 +69,7 @@ class RunsScreen(Framed):
     RunsScreen.medium #strip, RunsScreen.wide #strip { display: none; }
     RunsScreen #charts { display: none; width: 38; padding: 0 0 0 2; }
     RunsScreen.wide #charts { display: block; }
+    RunsScreen.zoomed #strip, RunsScreen.zoomed #card, RunsScreen.zoomed #charts { display: none; }
     """
 
     def __init__(self) -> None:
@@ -104,6 +105,9 @@ class RunsScreen(Framed):
 
     def hidden_keys(self) -> set[str]:
         return set()
+
+    def zooms(self) -> int:
+        return 1  # even where the screen is narrow there are three lines below the table
 
     # -- what the store says
 
