@@ -543,6 +543,41 @@ class TestRules:
             "dataset.split_seed: must be at least 0. Received: -1",
         ]
 
+    def test_layers_that_the_backbone_has_not(self) -> None:
+        text = edited("[[phase]]", "odd = 1\n[[phase]]\nfreeze = 'top:22'")
+        text += "odd = 2\n" + "".join(
+            f"[[phase]]\nfreeze = '{freeze}'\nlr = {{ policy = 'constant', initial = 1e-4 }}\n"
+            for freeze in (
+                "top:21",
+                "from:block3",
+                "from:block3_conv1",
+                "from:3block_con1",
+                "top:x",
+            )
+        )
+        assert sorted(problems(text)) == [
+            'backbone.odd: "odd" is not a key (one of: name, alpha, weights)',
+            'phase[0].freeze: the backbone has 21 layers, so it is top:1 to top:21 ("none" lets '
+            'everything learn). Received: "top:22"',
+            'phase[0].odd: "odd" is not a key (one of: freeze, batchnorm, epochs, optimizer, lr)',
+            'phase[2].freeze: the backbone has no layer "block3" (nearest: block3_conv1, '
+            'block3_conv1_bn, block3_conv1_relu). Received: "from:block3"',
+            'phase[4].freeze: the backbone has no layer "3block_con1" (nearest: block3_conv1, '
+            'block2_conv1, block1_conv1). Received: "from:3block_con1"',
+            'phase[5].freeze: "top:x" is not a freezing regime (did you mean "top:N"?)',
+        ]
+
+    def test_a_swept_layer_is_named_at_its_axis(self) -> None:
+        text = BASE + '[sweep]\n"phase.0.freeze" = ["top:3", "from:nowhere"]'
+        (line,) = problems(text)
+        assert line.startswith(
+            'sweep."phase.0.freeze": the backbone has no layer "nowhere" (nearest: block'
+        )
+
+    def test_layers_are_not_asked_for_at_a_width_nobody_trained(self) -> None:
+        text = edited('"SmallConvNet"', '"MobileNetV2"\nalpha = 0.1')
+        parse_preset(edited("epochs = 10", 'freeze = "from:block_99_add"', text))
+
     def test_inside_policies_and_optimizers(self) -> None:
         text = edited(
             '{ policy = "constant", initial = 1e-4 }',

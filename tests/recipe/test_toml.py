@@ -44,7 +44,7 @@ optimizers = st.one_of(
 phases = st.fixed_dictionaries(
     {"lr": policies},
     optional={
-        "freeze": st.sampled_from(["backbone", "none", "batchnorm", "top:20", "from:block_3"]),
+        "freeze": st.sampled_from(["backbone", "none", "batchnorm", "top:20", "top:1"]),
         "epochs": st.integers(1, 500),
         "optimizer": optimizers,
     },

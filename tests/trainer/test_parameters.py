@@ -51,8 +51,9 @@ def test_each_phase_is_counted(text):
 
 
 def test_one_that_cannot_be_counted_does_not_stop_the_others(text):
+    too_many = {"toml": text("top:9")["toml"].replace("top:9", "top:99")}
     requests = {
-        "experiments": [text("top:99"), {"toml": "no = toml = "}, {}, text("none"), text("none")],
+        "experiments": [too_many, {"toml": "no = toml = "}, {}, text("none"), text("none")],
         "classes": [2, 2, 2, "many", 3],
     }
     answers = count(requests)["experiments"]

@@ -175,11 +175,13 @@ def plain_loc(loc: Loc, tree: Node, data: Any) -> tuple[Loc, Node | None]:
     return tuple(plain), node
 
 
-def default_at(path: Path, data: Any, tree: Node) -> Any:
+def default_at(path: Loc, data: Any, tree: Node) -> Any:
     """The value at a path of tables as written in `data`, or the default of the variant there."""
     node: Node | None = tree
     for part in path:
-        node = node.keys(variant(node, data)).get(part) if node is not None else None
+        if node is not None:
+            listed = node.kind == "list"
+            node = node.item if listed else node.keys(variant(node, data)).get(str(part))
         data = inside(data, part)
     return node.default if data is None and node is not None else data
 

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from tlui.recipe import catalogue
+from tlui.recipe.layers import layer_names, wrong_layers
 from tlui.recipe.lr import LearningRate, NonNegative, Rate
 from tlui.recipe.optimizers import Adam, Optimizer
 from tlui.recipe.placement import RunPlacement, Slurm
@@ -318,6 +319,13 @@ class Experiment(Table):
                 "dataset",
                 "image_size",
             )
+
+    @staticmethod
+    @rule("backbone.name", "backbone.alpha", "phase.*.freeze")
+    def _has_layers(name: str, alpha: float, freeze: str) -> Iterator[Refused]:
+        layers = layer_names(name, alpha) if ":" in freeze else None
+        if layers is not None and (complaint := wrong_layers(freeze, layers)):
+            yield Refused(complaint, "phase", "*", "freeze")
 
     @staticmethod
     @rule("augment.crop_from", "dataset.image_size")

@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails
 
-from tlui.recipe.fields import default_at, plain_loc, tree_of
+from tlui.recipe.fields import Loc, Node, default_at, plain_loc, tree_of
 
 Rule = Callable[..., "Iterator[Refused]"]
 Marked = TypeVar("Marked", bound=Rule)
@@ -44,6 +44,8 @@ def rule(*keys: str) -> Callable[[Marked], Marked]:
 
     Args:
         keys: Keys of the table; dotted (`dataset.image_size`) where they lie in a table inside.
+            With `*` for a position in a list the rule is asked once for each, and means the same
+            position by a `*` in what it yields.
     """
 
     def mark(function: Marked) -> Marked:
@@ -71,48 +73,75 @@ class Table(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _keep_rules(cls, given: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
-        wrong: list[InitErrorDetails] = []
-        table: Self | None = None
         try:
             table = read(given)
         except ValidationError as error:
             if not isinstance(given, dict):
                 raise
+            tree = tree_of(cls)
+            wrong: list[InitErrorDetails] = []
+            bad: list[Loc] = []
             for item in error.errors(include_url=False):
-                context = item.get("ctx", {})
+                loc, context = item["loc"], item.get("ctx", {})
                 wrong.append(
-                    InitErrorDetails(
-                        type=item["type"], loc=item["loc"], input=item["input"], ctx=context
-                    )
+                    InitErrorDetails(type=item["type"], loc=loc, input=item["input"], ctx=context)
                 )
-        bad = [
-            plain_loc(item["loc"], tree_of(cls), given)[0]
-            for item in wrong
-            if not isinstance(item["ctx"].get("error"), Refused)
-        ]
-        for keys, function in _rules(cls):
-            paths = [tuple(key.split(".")) for key in keys]
-            if table is not None:
-                values = [functools.reduce(getattr, path, table) for path in paths]
-            else:
-                values = [default_at(path, given, tree_of(cls)) for path in paths]
-                if any(map(functools.partial(_spoilt, bad=bad), paths, values)):
-                    continue
-            for broken in function(*values):
-                error_of = InitErrorDetails(
-                    type="value_error", loc=(), input=given, ctx={"error": broken}
-                )
-                wrong.append(error_of)
+                if not isinstance(context.get("error"), Refused):
+                    bad.append(plain_loc(loc, tree, given)[0])
+            wrong += _broken(cls, given, lambda path: _written(path, given, tree, bad))
+            raise ValidationError.from_exception_data(cls.__name__, wrong) from None
+        wrong = list(_broken(cls, given, lambda path: functools.reduce(_member, path, table)))
         if wrong:
             raise ValidationError.from_exception_data(cls.__name__, wrong)
-        assert table is not None
         return table
 
 
-def _spoilt(path: tuple[str, ...], value: Any, bad: list[tuple[str | int, ...]]) -> bool:
-    """Whether a value cannot be relied on, for what is wrong at, above or (in a list) in it."""
-    return any(
-        all(a == b for a, b in zip(path, loc, strict=False))
-        and (len(loc) <= len(path) or not isinstance(value, dict))
-        for loc in bad
-    )
+class _SpoiltError(Exception):
+    """A value that cannot be relied on."""
+
+
+def _broken(
+    table: type[BaseModel], given: Any, look: Callable[[Loc], Any]
+) -> Iterator[InitErrorDetails]:
+    """What a table's rules say of the values that `look` finds."""
+    for keys, function in _rules(table):
+        paths = [tuple(key.split(".")) for key in keys]
+        lists = [path[: path.index("*")] for path in paths if "*" in path]
+        try:
+            positions = range(len(look(lists[0]))) if lists else range(1)
+        except _SpoiltError:
+            continue
+        for position in positions:
+            try:
+                values = [look(_at(path, position)) for path in paths]
+            except _SpoiltError:
+                continue
+            for refused in function(*values):
+                refused.at = _at(refused.at, position)
+                yield InitErrorDetails(
+                    type="value_error", loc=(), input=given, ctx={"error": refused}
+                )
+
+
+def _at(path: Loc, position: int) -> Loc:
+    return tuple(position if part == "*" else part for part in path)
+
+
+def _member(value: Any, part: str | int) -> Any:
+    return value[part] if isinstance(part, int) else getattr(value, part)
+
+
+def _written(path: Loc, given: Any, tree: Node, bad: list[Loc]) -> Any:
+    """A value as it is written, or its default.
+
+    Raises:
+        _SpoiltError: Something is wrong at it or above it, or in a list of plain values.
+    """
+    value = default_at(path, given, tree)
+    listed = value if isinstance(value, list) else [value]
+    holds_tables = all(isinstance(item, dict) for item in listed)
+    for loc in bad:
+        alike = all(a == b for a, b in zip(path, loc, strict=False))
+        if alike and (len(loc) <= len(path) or not holds_tables):
+            raise _SpoiltError
+    return value

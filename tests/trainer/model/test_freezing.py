@@ -116,9 +116,9 @@ def test_counts_are_those_of_keras(network):
 @pytest.mark.parametrize(
     ("freeze", "message"),
     [
-        ("top:999", r"the backbone has 21 layers; N is 1 to 21"),
-        ("top:0", r"N is 1 to 21"),
-        ("from:block3_con2", r"no layer of that name \(nearest: .*block3_conv2"),
+        ("top:999", r"the backbone has 21 layers, so it is top:1 to top:21"),
+        ("top:0", r"top:1 to top:21"),
+        ("from:block3_con2", r"no layer \"block3_con2\" \(nearest: .*block3_conv2"),
         ("batchnorms", r"not a regime \(nearest: batchnorm\)"),
     ],
 )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import keras
 
 from tlui.errors import TluiError
+from tlui.recipe.layers import wrong_layers
 from tlui.trainer.model.network import BatchNorm, Network
 
 
@@ -53,25 +54,12 @@ def _but_batchnorm(network: Network, argument: str) -> list[bool]:
 
 def _top(network: Network, argument: str) -> list[bool]:
     count = len(network.backbone_layers)
-    if not argument.isdecimal() or not 1 <= int(argument) <= count:
-        raise TluiError(
-            f'freeze = "top:{argument}": the backbone has {count} layers; N is 1 to {count} '
-            '("none" lets everything learn)',
-            code=2,
-        )
     learning = int(argument)
     return [False] * (count - learning) + [True] * learning
 
 
 def _from(network: Network, argument: str) -> list[bool]:
     names = network.backbone_names
-    if argument not in names:
-        near = difflib.get_close_matches(argument, names, n=3, cutoff=0.3) or names[-3:]
-        raise TluiError(
-            f'freeze = "from:{argument}": the backbone has no layer of that name '
-            f"(nearest: {', '.join(near)})",
-            code=2,
-        )
     start = names.index(argument)
     return [i >= start for i in range(len(names))]
 
@@ -104,6 +92,8 @@ def set_regime(network: Network, freeze: str, batchnorm: BatchNorm = "inference"
     if word not in REGIMES:
         near = difflib.get_close_matches(word, REGIMES, n=1) or list(REGIMES)
         raise TluiError(f'freeze = "{freeze}" is not a regime (nearest: {", ".join(near)})', code=2)
+    if complaint := wrong_layers(freeze, network.backbone_names):
+        raise TluiError(f"freeze: {complaint}", code=2)
     learns = REGIMES[word](network, argument)
     network.backbone.trainable = True
     for layer, learning in zip(network.backbone_layers, learns, strict=True):
