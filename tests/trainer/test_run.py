@@ -119,20 +119,6 @@ class TestWhatIsSaid:
         assert len(env["dataset_fingerprint"]) >= 16
         assert json.loads(finished.classes.read_text())["classes"] == ["0", "1", "2"]
 
-    def test_tensorboard_reads_the_same_numbers_with_keras_tags(self, finished):
-        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-        rows = load(finished).epochs
-        for folder, split in (("train", "train"), ("validation", "val")):
-            found = EventAccumulator(str(finished.tensorboard / folder)).Reload()
-            for metric in ("loss", "accuracy"):
-                points = found.Tensors(f"epoch_{metric}")
-                assert [p.step for p in points] == [0, 1, 2, 3, 4, 5]
-                values = [float(p.tensor_proto.float_val[0]) for p in points]
-                assert values == pytest.approx([row[f"{split}_{metric}"] for row in rows])
-        tags = EventAccumulator(str(finished.tensorboard / "train")).Reload().Tags()["tensors"]
-        assert "epoch_learning_rate" in tags
-
 
 class TestStopped:
     def test_what_there_is_gets_evaluated(self, home):

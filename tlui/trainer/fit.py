@@ -223,7 +223,7 @@ class Fit:
         self.reporter.event("epoch", **facts)
         pace.epoch(facts, seconds)
         self._watch.epoch(row, spent=trained, waited=self._feed.waited - waited)
-        self._log_curves(number, row)
+        self._log_curves(facts)
         if best:
             self.checkpoints.remember_best(self._checkpoint(weights_only=True))
         asked = self.requests.poll()
@@ -247,9 +247,9 @@ class Fit:
         )
         return {"loss": float(np.concatenate(losses).mean()), **from_confusion(counts)}
 
-    def _log_curves(self, number: int, row: dict[str, Any]) -> None:
+    def _log_curves(self, row: dict[str, Any]) -> None:
         try:
-            self.board.write(number, row)
+            self.board.write(row)
         except OSError as error:
             self.reporter.alert("tensorboard", f"TensorBoard's files cannot be written: {error}")
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from tlui.recipe.schema import Phase
 from tlui.recipe.toml import load_experiment
 from tlui.runs.directory import RunDirectory
+from tlui.runs.history import load
 from tlui.trainer import reuse
 from tlui.trainer.chorus import Chorus, ChorusFeed
 from tlui.trainer.evaluate import EvaluationStoppedError
@@ -77,7 +78,8 @@ def _train(run: Run) -> Ending:
     )
     if asked := run.requests.poll():
         raise AskedToEndError(asked)
-    board = TensorBoard(run.directory.tensorboard, state.epoch)
+    earlier = load(run.directory).epochs[: state.epoch] if state.epoch else []
+    board = TensorBoard(run.directory.tensorboard, earlier)
     fit = Fit(
         experiment,
         run.network,

@@ -1,9 +1,10 @@
 """TensorBoard event files with the tags and folders Keras's callback uses.
 
 `train/` holds epoch_loss, epoch_accuracy … and epoch_learning_rate, `validation/` the metrics of
-val; steps count epochs from 0. A resume opens a new file with a session start at the first epoch
-it trains, at which TensorBoard drops what was logged past that point. Written by TensorFlow's own
-record writer: no summary graph, no threads. A full disk loses curves, never the training.
+val, at steps that count epochs from 0; and those again as evaluation_loss_vs_iterations …, at the
+optimizer's steps. A resume opens a new file that begins a new session, at which TensorBoard drops
+what it read before, and says again what still counts. Written by TensorFlow's own record writer:
+no summary graph, no threads. A full disk loses curves, never the training.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,33 +29,26 @@ class TensorBoard:
 
     Args:
         folder: The run's `tensorboard/`.
-        first_epoch: Finished epochs at the start, 0 unless resuming.
+        earlier: The records of the epochs that count already, where it is resumed.
     """
 
-    def __init__(self, folder: Path, first_epoch: int) -> None:
+    def __init__(self, folder: Path, earlier: Sequence[Mapping[str, Any]] = ()) -> None:
         self._folder = folder
-        self._first = first_epoch
+        self._earlier = earlier
         self._writers: dict[str, Any] = {}
 
-    def write(self, epoch: int, row: Mapping[str, Any]) -> None:
-        """Log a finished epoch (from 1): the `train_*`, `val_*` and `lr` values of an event.
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Log a finished epoch.
+
+        Args:
+            row: An `epoch` record as events.jsonl holds it: its `train_*`, `val_*` and `lr`
+                values, `epoch` from 1, `global_step`, and `t` (now where it has none).
 
         Raises:
             OSError: It could not be written.
         """
-        parts: dict[str, list[Event]] = {}
-        for name, value in row.items():
-            split, _, metric = name.partition("_")
-            if name == "lr":
-                split, metric = "train", "learning_rate"
-            if split in FOLDERS and metric and isinstance(value, int | float):
-                number = float(value) if math.isfinite(value) else math.nan
-                summary = scalar_pb(f"epoch_{metric}", number)
-                event = Event(wall_time=time.time(), step=epoch - 1)
-                event.summary.ParseFromString(summary.SerializeToString())
-                parts.setdefault(FOLDERS[split], []).append(event)
         try:
-            for part, events in parts.items():
+            for part, events in _events(row).items():
                 writer = self._writer(part)
                 for event in events:
                     writer.write(event.SerializeToString())
@@ -70,10 +64,13 @@ class TensorBoard:
             writer = tf.io.TFRecordWriter(os.fsencode(folder / name))  # any name a disk can hold
             now = time.time()
             writer.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
-            if self._first:
-                start = Event(wall_time=now, step=self._first)
+            if self._earlier:
+                start = Event(wall_time=now, step=0)
                 start.session_log.status = SessionLog.START
                 writer.write(start.SerializeToString())
+            for row in self._earlier:
+                for event in _events(row).get(part, []):
+                    writer.write(event.SerializeToString())
             self._writers[part] = writer
         return self._writers[part]
 
@@ -84,3 +81,25 @@ class TensorBoard:
                 writer.close()
             except tf.errors.OpError:
                 pass  # the disk is full: said when the epoch was logged
+
+
+def _events(row: Mapping[str, Any]) -> dict[str, list[Event]]:
+    """What an epoch's record is in event files, by folder."""
+    parts: dict[str, list[Event]] = {}
+    epoch, iterations = int(row["epoch"]) - 1, int(row["global_step"])
+    now = time.time()
+    for name, value in row.items():
+        split, _, metric = name.partition("_")
+        if name == "lr":
+            split, metric = "train", "learning_rate"
+        if split not in FOLDERS or not metric or not isinstance(value, int | float):
+            continue
+        tags = {f"epoch_{metric}": epoch}
+        if split == "val":
+            tags[f"evaluation_{metric}_vs_iterations"] = iterations
+        for tag, step in tags.items():
+            event = Event(wall_time=row.get("t", now), step=step)
+            number = float(value) if math.isfinite(value) else math.nan
+            event.summary.ParseFromString(scalar_pb(tag, number).SerializeToString())
+            parts.setdefault(FOLDERS[split], []).append(event)
+    return parts
