@@ -2,8 +2,8 @@
 
 `train/` holds epoch_loss, epoch_accuracy … and epoch_learning_rate, `validation/` the metrics of
 val, at steps that count epochs from 0; and those again as evaluation_loss_vs_iterations …, at the
-optimizer's steps. A resume opens a new file that begins a new session, at which TensorBoard drops
-what it read before, and says again what still counts. Written by TensorFlow's own record writer:
+optimizer's steps. Every file begins a session; at that of a resume TensorBoard drops what it read
+before, so it says again what still counts. Written by TensorFlow's own record writer:
 no summary graph, no threads. A full disk loses curves, never the training.
 """
 
@@ -64,10 +64,10 @@ class TensorBoard:
             writer = tf.io.TFRecordWriter(os.fsencode(folder / name))  # any name a disk can hold
             now = time.time()
             writer.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
-            if self._earlier:
-                start = Event(wall_time=now, step=0)
-                start.session_log.status = SessionLog.START
-                writer.write(start.SerializeToString())
+            # a second start is a restart to TensorBoard, which then drops steps from this one on
+            start = Event(wall_time=now, step=0)
+            start.session_log.status = SessionLog.START
+            writer.write(start.SerializeToString())
             for row in self._earlier:
                 for event in _events(row).get(part, []):
                     writer.write(event.SerializeToString())
