@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -62,7 +63,7 @@ class Machine:
         up = int(float(Path("/proc/uptime").read_text().split()[0]))
         self._init = subprocess.Popen(
             [
-                *("unshare", "--mount", "--uts", "--pid", "--time", "--boottime", str(1 - up)),
+                *("unshare", "--mount", "--uts", "--pid", "--time", "--boottime", str(-up)),
                 *("--fork", "--kill-child", "--mount-proc", "sh", "-c", INIT, "sh"),
                 *(self.name, file.name, *_closed_above(Path(sys.base_prefix))),
             ],
@@ -86,6 +87,22 @@ class Machine:
         """A power cut, and up again under another boot id."""
         self.power_off()
         self._boot()
+
+    def freeze(self) -> None:
+        """All of it stands still, as a suspended machine does."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        namespace = Path(f"/proc/{self._pid}/ns/pid").readlink()
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if (folder / "ns/pid").readlink() == namespace and int(folder.name) != self._pid:
+                    os.kill(int(folder.name), number)
+            except OSError:
+                pass  # it has just ended
 
     def command(self, *words: str | os.PathLike[str], user: int = 0) -> list[str]:
         """The command line that runs a command there as a user."""

@@ -43,7 +43,9 @@ def test_what_another_life_left_is_settled(bench: Bench, what: str) -> None:
         old = replace(mine, start_time=mine.start_time - 1)
     device = f"device-{old.host}-cpu-0"
     for name in (f"run-{run.id}", device):
-        forge(bench.home, name, run.id, old)
+        claim = forge(bench.home, name, run.id, old)
+        if what == "reboot":
+            age(claim, time.time() - boot_time() + 60)
     write_status(run.status, Status("running", owner=old, supervisor=old, attempt=1, started=1.0))
     if what == "reboot":
         before = boot_time() - 60

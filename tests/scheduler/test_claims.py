@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import time
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
+from factory import age
 
 from tlui.errors import TluiError
 from tlui.runs.directory import Home
-from tlui.runs.process import Identity, identify
+from tlui.runs.process import Identity, boot_time, identify
+from tlui.runs.status import Status, write_status
 from tlui.scheduler.claims import CPU, Claims
 
 RUN = "a1b2c3d4"
@@ -95,7 +98,20 @@ def test_of_many_processes_at_one_instant_one_wins(home: Home, stale: bool) -> N
     ids=["reused pid", "reboot", "no such pid"],
 )
 def test_the_claim_of_a_dead_process_is_broken(home: Home, change: dict[str, object]) -> None:
-    forge(home, f"run-{RUN}", RUN, gone(**change))
+    age(forge(home, f"run-{RUN}", RUN, gone(**change)), time.time() - boot_time() + 60)
+    assert Claims(home).take(RUN)
+
+
+def test_the_claim_of_another_host_of_the_same_name_is_never_broken(home: Home) -> None:
+    """Made after this one booted, by one of another boot: it is no trace of our own past."""
+    path = forge(home, f"run-{RUN}", RUN, gone(boot_id="another boot"))
+    assert not Claims(home).take(RUN)
+    assert not Claims(home).inherit(RUN)
+    age(path, time.time() - boot_time() + 60)
+    home.run(RUN).path.mkdir()
+    write_status(home.run(RUN).status, Status("running"))  # a heartbeat after we booted
+    assert not Claims(home).take(RUN)
+    age(home.run(RUN).status, time.time() - boot_time() + 60)
     assert Claims(home).take(RUN)
 
 

@@ -401,7 +401,7 @@ class TestStoppingAndResuming:
         cluster.jobs["1"][0] = "RUNNING"
         write_status(run.status, Status("running", owner=elsewhere()))
         control.stop(home, run, mode)
-        assert (run.requests / mode).exists()
+        assert (run.requests / ("kill-0" if mode == "kill" else mode)).exists()
         sent = cluster.asked[-1]
         assert sent[0] == "scancel" and sent[-1] == "1"
         assert sent[1:-1] == (["--batch", signal] if signal else [])

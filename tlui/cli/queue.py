@@ -56,6 +56,7 @@ def show(
                         "name": place.name,
                         "state": place.state,
                         "device": place.device,
+                        "host": place.host,
                         "position": place.position,
                         "reason": place.reason,
                     }
@@ -74,7 +75,7 @@ def show(
                 place.run.id,
                 "= held" if ascii and place.state == "held" else state,
                 printable(place.name),
-                printable(place.device or place.reason or "starts next"),
+                printable(place.where or "starts next"),
             ]
         )
     print("\n".join(aligned(rows, left=5)))

@@ -251,6 +251,11 @@ class RunDirectory:
         """Where front ends of any host leave word for the trainer: a file named `stop`."""
         return self.path / "requests"
 
+    def kill_request(self, attempt: int) -> Path:
+        """There once that attempt at training is over, whatever its processes think: as soon as
+        they see it they end, and touch nothing that the next attempt writes."""
+        return self.requests / f"kill-{attempt}"
+
     def exists(self) -> bool:
         return os.path.isfile(self.meta)  # noqa: PTH113 - False, too, where others closed it
 

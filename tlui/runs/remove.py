@@ -18,7 +18,8 @@ def refusal(run: RunDirectory) -> str:
     """Why a run may not be removed now; "" where it may."""
     state = run.observe().state
     if state in KEPT_STATES:
-        return f"{run.id} is {state}; stop it first (tlui stop {run.id})"
+        how = "tlui stop --now" if state == "stale" else "tlui stop"
+        return f"{run.id} is {state}; stop it first ({how} {run.id})"
     return ""
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import errno
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,6 +54,11 @@ RESUMABLE: frozenset[str] = frozenset({"interrupted", "failed", "stopped"})
 HEARTBEAT_SECONDS = 2.0
 STALE_HERE_SECONDS = 30.0
 STALE_ELSEWHERE_SECONDS = 120.0
+
+GONE = (
+    "If {host} comes back, tlui there says how it ended. If it is gone for good, tlui stop --now "
+    "gives the run up, and tlui resume continues it"
+)
 
 GLYPHS: dict[str, tuple[str, str]] = {
     "running": ("●", "*"),
@@ -216,12 +221,22 @@ def judge(given: dict[str, Any] | None, seen: float | None, now: float | None = 
     age = (time.time() if now is None else now) - seen if seen is not None else 0.0
     limit = STALE_HERE_SECONDS if life == "alive" else STALE_ELSEWHERE_SECONDS
     if age > limit:
+        since = _spoken(age)
         if life == "alive":
-            reason = f"no heartbeat for {age:.0f}s: its disk may hang, be full or over its quota"
+            reason = f"no heartbeat for {since}: its disk may hang, be full or over its quota"
         else:
-            reason = f"no heartbeat from {status.owner.host} for {age:.0f}s"
+            reason = f"no heartbeat from {status.owner.host} for {since}"
+            status = replace(status, advice=GONE.format(host=status.owner.host))
         return Observed("stale", reason, status, life == "alive")
     return Observed(status.state, status.reason, status, life == "alive")
+
+
+def _spoken(seconds: float) -> str:
+    """`45 s`, `12 min`, `3 h`, `2 days`."""
+    for limit, unit, name in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds // unit:.0f} {name}"
+    return f"{seconds // 86_400:.0f} days"
 
 
 _LOST = Status("interrupted", reason="status.json is missing or unreadable")

@@ -23,7 +23,7 @@ import re
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,8 @@ class Claim:
     host: str = ""
     per_device: int = 1
     """How many runs its holder tolerates on the device, itself included."""
+    seen: float | None = field(default=None, compare=False)
+    """Unix time of the last sign of life: when the claim was written, or the run's heartbeat."""
 
     @property
     def supervisor(self) -> Identity | None:
@@ -63,7 +65,7 @@ class Claim:
     @property
     def stale(self) -> bool:
         """Whether every holder is known to be dead."""
-        return all(liveness(who) == "dead" for who in self.holders)
+        return all(liveness(who, self.seen) == "dead" for who in self.holders)
 
     @property
     def orphaned(self) -> bool:
@@ -87,6 +89,7 @@ class Claims:
     """The claims of one home."""
 
     def __init__(self, home: Home) -> None:
+        self._home = home
         self.folder = home.path / "claims"
         self.host = socket.gethostname()
 
@@ -132,6 +135,7 @@ class Claims:
                     devices=tuple(str(key) for key in given["devices"]),
                     host=str(given["host"]),
                     per_device=int(given["per_device"]),
+                    seen=max(os.fstat(handle).st_mtime, self._heard(str(given["run"]))),
                 )
             except (OSError, ValueError, KeyError, TypeError):
                 return Claim(name, name.removeprefix(RUN) if name.startswith(RUN) else "", ())
@@ -244,6 +248,13 @@ class Claims:
         """Nobody changes a claim for the length of a `with`, which must be short; reading only."""
         with self._lock():
             yield
+
+    def _heard(self, run_id: str) -> float:
+        """Unix time of a run's last heartbeat; 0 where it has none."""
+        try:
+            return self._home.run(run_id).status.stat().st_mtime
+        except OSError:
+            return 0.0
 
     def _held(self, run_id: str) -> list[Claim]:
         """The claims of a run, its devices first."""

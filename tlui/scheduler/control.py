@@ -17,7 +17,15 @@ from tlui.errors import TluiError
 from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.files import write_text
 from tlui.runs.process import Identity, liveness
-from tlui.runs.status import LIVE, RESUMABLE, Status, read_status, write_status
+from tlui.runs.status import (
+    HEARTBEAT_SECONDS,
+    LIVE,
+    RESUMABLE,
+    Observed,
+    Status,
+    read_status,
+    write_status,
+)
 from tlui.scheduler import order
 from tlui.scheduler.backends import placed_on
 from tlui.scheduler.backends.handover import (
@@ -28,10 +36,12 @@ from tlui.scheduler.backends.handover import (
     withdraw,
 )
 from tlui.scheduler.claims import Claims
+from tlui.scheduler.ending import RESUME_ADVICE, give_up
 from tlui.scheduler.order import Move, Wishes
 
 Mode = Literal["stop", "interrupt", "kill"]
 PATIENCE_SECONDS = 5.0
+MOVING_SECONDS = 2.5 * HEARTBEAT_SECONDS
 DROPPED = "dropped from the queue before it started"
 
 
@@ -45,7 +55,8 @@ def stop(home: Home, run: RunDirectory, mode: Mode = "stop") -> str:
             to be resumed; `kill` at once.
 
     Returns:
-        What was done, in a few words.
+        What was done, in a few words. Killing one that another host has been silent about gives it
+        up: it is `interrupted` from then on, whatever becomes of that host.
 
     Raises:
         TluiError: The run has ended, or its requests cannot be written.
@@ -57,8 +68,12 @@ def stop(home: Home, run: RunDirectory, mode: Mode = "stop") -> str:
         raise TluiError(f"{_named(run)}: nothing to stop, it is {seen.state}")
     trainer = _trainer_of(home, run)
     here = trainer is not None and liveness(trainer) == "alive"
+    away = seen.state == "stale" and not seen.alive
+    if away and mode == "kill" and not _moves(run):
+        return _give_up(home, run, seen)
+    word = run.kill_request(seen.status.attempt) if mode == "kill" else run.requests / mode
     try:
-        write_text(run.requests / mode, f"{time.time():.0f}\n", sync=False)
+        write_text(word, f"{time.time():.0f}\n", sync=False)
     except OSError as error:
         if not here:  # a full disk: a trainer of this host hears the signal all the same
             raise TluiError(
@@ -69,6 +84,8 @@ def stop(home: Home, run: RunDirectory, mode: Mode = "stop") -> str:
         trainer = _trainer_of(home, run)
         if trainer is not None:
             _signal(trainer, mode)
+    if away and mode != "kill":
+        return f"will end when it is heard of again: {seen.reason}"
     return {
         "stop": "will stop at its next step, checkpoint and evaluate",
         "interrupt": "will checkpoint and end, to be resumed",
@@ -87,7 +104,8 @@ def resume(home: Home, run: RunDirectory, wishes: Wishes | None = None) -> None:
     with _alone(home, run) as held:
         seen = run.observe()
         if not held or seen.state in LIVE or seen.state == "stale":
-            raise TluiError(f"{_named(run)}: cannot be resumed while it is {seen.state}")
+            why = f": {seen.reason}. {seen.status.advice}" if seen.state == "stale" else ""
+            raise TluiError(f"{_named(run)}: cannot be resumed while it is {seen.state}{why}")
         if seen.state == "queued":
             raise TluiError(f"{_named(run)}: is queued already (tlui queue shows where)")
         if seen.state not in RESUMABLE:
@@ -157,9 +175,34 @@ def _resumed_elsewhere(home: Home, run: RunDirectory) -> bool:
         order.append(home, [run.id], Wishes(on=placed_on(run)))
         return True
     if seen.state == "stale" and lost(run):
-        Claims(home).evict(run.id)  # its node died, and its cluster knows
-        _write(run, replace(seen.status, state="interrupted", reason=seen.reason))
+        _give_up(home, run, seen)  # its node died, and its cluster knows
     submit_children_again(home, run)
+    return False
+
+
+def _give_up(home: Home, run: RunDirectory, seen: Observed) -> str:
+    """End a silent run of another host in the store, where that host cannot."""
+    withdraw(run, "kill")
+    try:
+        give_up(home, run, seen.status.attempt)
+    except OSError as error:
+        raise TluiError(f"{run.requests}: cannot be written ({error.strerror})") from error
+    reason = f"given up: {seen.reason}"
+    advice = RESUME_ADVICE.format(id=run.id)
+    ended = replace(seen.status, state="interrupted", reason=reason, advice=advice)
+    _write(run, replace(ended, ended=time.time()))
+    return f"was given up, its last checkpoint stays: {seen.reason}"
+
+
+def _moves(run: RunDirectory) -> bool:
+    """Whether the heartbeat of a run rises after all: its host's clock may differ from ours."""
+    first = read_status(run.status)
+    until = time.monotonic() + MOVING_SECONDS
+    while time.monotonic() < until:
+        time.sleep(0.1)
+        now = read_status(run.status)
+        if first is not None and now is not None and now.heartbeat != first.heartbeat:
+            return True
     return False
 
 
@@ -169,7 +212,7 @@ def _alone(home: Home, run: RunDirectory) -> Iterator[bool]:
     claims = Claims(home)
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not (taken := claims.take(run.id)):
-        if run.observe().state in LIVE or time.monotonic() > deadline:
+        if run.observe().state in (LIVE | {"stale"}) or time.monotonic() > deadline:
             break
         time.sleep(0.02)
     try:

@@ -14,8 +14,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from tlui.runs.directory import RunDirectory
+from tlui.runs.directory import Home, RunDirectory
+from tlui.runs.files import write_text
+from tlui.runs.process import Identity
 from tlui.runs.status import ENDED, State, Status, read_status, write_status
+from tlui.scheduler.claims import Claims
 
 MEMORY_ADVICE = (
     "Lower train.batch_size or dataset.image_size, try train.mixed_precision = true, "
@@ -56,15 +59,20 @@ def oom_kills() -> int:
 def settle(
     run: RunDirectory,
     exit_code: int | None,
+    trainer: Identity | None = None,
     *,
     out_of_memory: bool = False,
     asked: str = "",
 ) -> Status:
     """Write how a run ended, if its trainer did not; its processes must all be dead.
 
+    Nothing is written where the status names another trainer by now: the run was given up here
+    (`control.stop`) and goes on elsewhere.
+
     Args:
         run: The run.
         exit_code: As os.waitstatus_to_exitcode gives it: negative for a signal; None if unknown.
+        trainer: Whose end this is; whoever the status names by default.
         out_of_memory: Whether the kernel killed for want of memory meanwhile.
         asked: What it had been asked to do: "", "stop", "interrupt" or "kill".
 
@@ -73,6 +81,8 @@ def settle(
     """
     status = read_status(run.status) or Status("interrupted")
     if status.state in ENDED or status.state == "queued":
+        return status
+    if trainer is not None and status.owner != trainer:
         return status
     state, reason, advice = judge(run, exit_code, out_of_memory=out_of_memory, asked=asked)
     status = replace(
@@ -83,6 +93,18 @@ def settle(
     except OSError:
         pass  # observe() still tells the truth: the owner is dead
     return status
+
+
+def give_up(home: Home, run: RunDirectory, attempt: int) -> None:
+    """Declare an attempt over whose processes cannot be reached: nobody holds the run any more,
+    and should they come back, they end before they have written more than what hangs.
+
+    Raises:
+        OSError: The run directory cannot be written; nothing was done.
+        TluiError: The claims are not usable.
+    """
+    write_text(run.kill_request(attempt), f"{time.time():.0f}\n")
+    Claims(home).evict(run.id)
 
 
 def judge(

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -32,6 +33,8 @@ STEP = 1 << 20
 FIRST = 1 << 50
 BUSY = ".busy"
 """There since something was queued; who finds the queue done takes it away and says so."""
+ADDING_SECONDS = 600.0
+"""Nobody takes so long to add runs: whoever is still at it on another host is gone."""
 ENTRY = re.compile(r"(\d{18})-([0-9a-f]{8})(\.held)?")
 Move = Literal["top", "up", "down", "bottom"]
 
@@ -210,6 +213,13 @@ def _spread(line: list[Entry]) -> None:
         _rename(entry, line[0].position + (place + 1) * STEP * 2, entry.held)
 
 
+def _older(path: Path, seconds: float) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > seconds
+    except OSError:
+        return False
+
+
 def _repair(home: Home, names: list[str]) -> bool:
     """Queue what a process that died while adding had made but not queued."""
     dead = []
@@ -217,7 +227,7 @@ def _repair(home: Home, names: list[str]) -> bool:
         if name.startswith(".adding-"):
             path = folder(home) / name
             who = Identity.from_dict(read_json(path))
-            if who is None or liveness(who) == "dead":
+            if who is None or liveness(who) == "dead" or _older(path, ADDING_SECONDS):
                 dead.append(path)
     if not dead:
         return False

@@ -25,10 +25,18 @@ class Place:
     state: str
     """`running` (or another live state), `queued`, or `held`."""
     device: str = ""
+    host: str = ""
+    """Where that device is, if not here."""
     reason: str = ""
-    """Why it waits, in a sentence; empty when it starts next."""
+    """Why it waits, or what is wrong with it, in a sentence; empty when it starts next."""
     position: int | None = None
     """Its place among those that wait, from 1."""
+
+    @property
+    def where(self) -> str:
+        """Where it runs and what is wrong with it, or why it waits."""
+        device = f"{self.device} on {self.host}" if self.host else self.device
+        return ": ".join(part for part in (device, self.reason) if part)
 
 
 def places(
@@ -61,7 +69,8 @@ def places(
             continue
         state: str = "starting" if seen.state == "queued" else seen.state
         device = seen.status.device or ", ".join(claim.devices)
-        found.append(Place(run, _name(run), state, device, seen.reason))
+        there = claim.host if claim.devices and claim.host != claims.host else ""
+        found.append(Place(run, _name(run), state, device, there, seen.reason))
     if devices is None:
         devices = list_devices(nvml)
     taken = 0
@@ -86,7 +95,7 @@ def places(
                 choice = choose(wishes, devices_wanted(run), devices, claims, promised)
                 promised.update(device.key for device in choice.devices)
                 reason = choice.reason
-        found.append(Place(run, _name(run), state, "", reason, taken))
+        found.append(Place(run, _name(run), state, reason=reason, position=taken))
     if elsewhere:
         from tlui.scheduler.backends.handover import reasons
 

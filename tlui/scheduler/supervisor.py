@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from tlui.errors import TluiError
 from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.process import Identity, identify, liveness
-from tlui.runs.status import Status, read_status, write_status
+from tlui.runs.status import ENDED, Status, read_status, write_status
 from tlui.scheduler import order
 from tlui.scheduler.claims import CPU, Claims
 from tlui.scheduler.ending import oom_kills, settle
@@ -42,8 +42,8 @@ ADOPTED_TICK_SECONDS = 0.25
 LOOK_AROUND_SECONDS = 10.0
 MOST_COMING = 15
 """Runs that a trainer is told of."""
-REQUESTS = ("kill", "interrupt", "stop")
-"""What `requests/` may ask for, the most urgent first."""
+REQUESTS = ("interrupt", "stop")
+"""What `requests/` may ask of whatever trains, the more urgent first; `kill-N` is beside them."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ def main(arguments: Sequence[str]) -> int:
         _answer(orders.ready, trainer is not None)
         if trainer is None:
             return 0
-        _watch_adopted(run, trainer, signals)
-        final = settle(run, None, asked=asked(run))
+        attempt = _watch_adopted(run, trainer, signals)
+        final = settle(run, None, trainer, asked=asked(run, attempt))
     else:
         if orders.giver is not None:
             taken = claims.receive(run.id, orders.giver)
@@ -184,8 +184,10 @@ def _coming(home: Home, run: RunDirectory) -> list[str]:
     return found[:MOST_COMING]
 
 
-def asked(run: RunDirectory) -> str:
+def asked(run: RunDirectory, attempt: int) -> str:
     """What front ends have asked of a run: "kill", "interrupt", "stop" or ""."""
+    if run.kill_request(attempt).exists():
+        return "kill"
     return next((word for word in REQUESTS if (run.requests / word).exists()), "")
 
 
@@ -255,11 +257,19 @@ def _train(
         order.remove(home, run.id)
         return _not_started(run, starting, error)
     order.remove(home, run.id)
-    exit_code = _watch(home, run, worker, orders, signals)
-    return settle(run, exit_code, out_of_memory=oom_kills() > before, asked=asked(run))
+    exit_code = _watch(home, run, starting.attempt, worker, orders, signals)
+    return settle(
+        run,
+        exit_code,
+        worker.identity,
+        out_of_memory=oom_kills() > before,
+        asked=asked(run, starting.attempt),
+    )
 
 
-def _watch(home: Home, run: RunDirectory, worker: Worker, orders: Orders, signals: Signals) -> int:
+def _watch(
+    home: Home, run: RunDirectory, attempt: int, worker: Worker, orders: Orders, signals: Signals
+) -> int:
     """Wait until a run's training is over; the exit code, or a signal's number negated."""
     looked = time.monotonic()
     while True:
@@ -270,7 +280,7 @@ def _watch(home: Home, run: RunDirectory, worker: Worker, orders: Orders, signal
         if worker.listen():
             return 0
         _keep_fresh(run)
-        if asked(run) == "kill":
+        if asked(run, attempt) == "kill":
             worker.kill()
         if orders.devices and time.monotonic() - looked > LOOK_AROUND_SECONDS:
             looked = time.monotonic()
@@ -278,13 +288,16 @@ def _watch(home: Home, run: RunDirectory, worker: Worker, orders: Orders, signal
                 _start_next(home, orders)
 
 
-def _watch_adopted(run: RunDirectory, trainer: Identity, signals: Signals) -> None:
-    """Wait for a trainer that is not our child."""
+def _watch_adopted(run: RunDirectory, trainer: Identity, signals: Signals) -> int:
+    """Wait for a trainer that is not our child; which attempt it was."""
+    status = read_status(run.status)
+    attempt = status.attempt if status is not None else 0
     while liveness(trainer) == "alive":
         for number in signals.wait(ADOPTED_TICK_SECONDS):
             os.kill(trainer.pid, number)
-        if asked(run) == "kill":
+        if asked(run, attempt) == "kill":
             kill_group(trainer.pid)
+    return attempt
 
 
 def _keep_fresh(run: RunDirectory) -> None:
@@ -298,7 +311,9 @@ def _keep_fresh(run: RunDirectory) -> None:
 
 
 def _tell(home: Home, run: RunDirectory, final: Status) -> None:
-    """Word to whoever wants it."""
+    """Word to whoever wants it, unless another attempt has begun meanwhile."""
+    if final.state not in ENDED:
+        return
     from tlui.scheduler.notify import notify
 
     notify(home, run, final)

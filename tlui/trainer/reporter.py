@@ -8,6 +8,7 @@ never ends training. No TensorFlow: it speaks from the moment the process starts
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -171,6 +172,8 @@ class Reporter:
     def _beat(self) -> None:
         sampled = time.monotonic()
         while not self._over.wait(HEARTBEAT_SECONDS):
+            if self.run.kill_request(self.attempt).exists():
+                os.kill(os.getpid(), signal.SIGKILL)  # given up: another attempt may have begun
             with self._lock:
                 self._status = replace(self._status, heartbeat=self._status.heartbeat + 1)
             self._write(sync=False)

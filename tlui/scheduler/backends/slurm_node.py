@@ -35,6 +35,7 @@ from tlui.runs.status import (
 from tlui.scheduler import order
 from tlui.scheduler.backends.handover import note_job
 from tlui.scheduler.claims import Claims
+from tlui.scheduler.ending import give_up
 from tlui.scheduler.order import Wishes
 from tlui.scheduler.parents import fail, readiness, take_parent
 from tlui.scheduler.supervisor import Orders
@@ -179,7 +180,8 @@ class Node:
                 seen, since = now, self._clock()
             elif self._clock() - since > STALE_ELSEWHERE_SECONDS:
                 self.say(f"its holder on {claim.host} has been silent too long: taken over")
-                claims.evict(self.run.id)
+                with contextlib.suppress(OSError):
+                    give_up(self.home, self.run, status.attempt if status else 0)
                 return True
             self._sleep(POLL_SECONDS)
         return True

@@ -45,7 +45,9 @@ class DeviceLines(Sheet):
 
     def _line(self, device: Device, width: int) -> Line:
         ascii = self.look.ascii
-        runs = [p for p in self.places if device.key in p.device and p.state != "queued"]
+        live = [p for p in self.places if p.state != "queued" and not p.host]
+        gpu = device.kind == "gpu"  # `cpu on node7` is a cluster's
+        runs = [p for p in live if (device.key in p.device if gpu else device.key == p.device)]
         names = ", ".join(f"{printable(p.name)} #{p.run.id[:4]}" for p in runs)
         line: Line = [(" " + pad(printable(device.name).removeprefix("NVIDIA "), 18), "")]
         if device.kind == "gpu":
@@ -88,7 +90,7 @@ class QueueList(Listing):
             word, style = ("= held" if ascii else "‖ held"), "warn"
         number = f"{place.position:3d}" if place.position is not None else "   "
         name = f"{shorten(printable(place.name), 24)} #{place.run.id[:4]}"
-        text = printable(place.reason) if place.reason else printable(place.device)
+        text = printable(place.where)
         if not text and place.state == "queued":
             text = "starts next"
         return [
