@@ -48,3 +48,12 @@ def refusal(error: BaseException) -> str:
     if not isinstance(error, OSError) or error.filename is None or error.errno not in REFUSALS:
         return ""
     return f"{os.fsdecode(error.filename)}: {error.strerror}"
+
+
+def no_space(error: BaseException | None) -> bool:
+    """Whether an error is, or comes from, a full disk or a quota that is used up."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__
+    return False

@@ -109,9 +109,10 @@ def has_computed(pid: int, seconds: float) -> None:
 
 
 @contextmanager
-def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
-    """A disk of that size at a folder; skips where none can be mounted."""
-    with _mounted(folder, "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs"):
+def small_disk(folder: Path, megabytes: int, files: int = 0) -> Iterator[Path]:
+    """A disk of that size, and for so many files, at a folder; skips where none can be mounted."""
+    limits = f"size={megabytes}m" + (f",nr_inodes={files}" if files else "")
+    with _mounted(folder, "-t", "tmpfs", "-o", limits, "tmpfs"):
         yield folder
 
 

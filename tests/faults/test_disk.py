@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 from faults.real import (
+    PRESET,
     SLOW_SECONDS,
     detached,
     epoch_reached,
@@ -24,6 +28,7 @@ from scheduler.bench import opened, wait_for
 from tlui.runs.directory import Home
 from tlui.runs.history import load
 from tlui.runs.status import ENDED, LIVE, STALE_HERE_SECONDS, read_status
+from tlui.scheduler import order
 from tlui.scheduler.claims import Claims
 from tlui.trainer.checkpoint import Checkpoints
 from tlui.trainer.failure import explain
@@ -79,6 +84,70 @@ def test_training_outlives_a_full_disk_and_says_so(
         assert done.returncode == 0, done.stderr
         epoch_reached(run, after.state["epoch"] + 1)
         assert tlui("stop", run.id, "--now").returncode == 0
+        bench.quiet()
+
+
+@pytest.mark.timeout(400)
+def test_a_disk_that_is_full_at_the_start_leaves_nothing_of_the_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preset = tmp_path / "tiny.toml"
+    preset.write_text(PRESET + "[sweep]\ntrain.seed = [1, 2, 3, 4]\n")
+    with small_disk(tmp_path / "disk", 24) as disk, opened(Home.at(disk / "home")) as bench:
+        monkeypatch.setenv("TLUI_HOME", str(bench.home.path))
+        filler = fill(disk)
+        size = filler.stat().st_size
+        for free in (0, 16 << 10, 96 << 10):  # for nothing, for a run, for all but their start
+            os.truncate(filler, size - free)
+            for command in (["run"], ["run", "--detach"], ["queue", "add"]):
+                done = tlui(*command, preset)
+                assert done.returncode == 1
+                assert done.stderr == (
+                    f"tlui: {bench.home.path}: the disk is full; free some space, "
+                    "nothing starts before\n"
+                )
+                assert list(bench.home.runs.iterdir()) == [] and order.entries(bench.home) == []
+        make_room(disk)
+        assert tlui("run", "--set", "train.seed=1", preset).returncode == 0
+
+
+def test_a_disk_that_fills_up_while_runs_are_made_leaves_nothing_of_them(tmp_path: Path) -> None:
+    preset = tmp_path / "tiny.toml"
+    preset.write_text(PRESET + "[sweep]\ntrain.seed = [1, 2, 3, 4]\n")
+    with small_disk(tmp_path / "disk", 24, files=20) as disk:
+        home = Home.at(disk / "home")
+        done = tlui("run", preset, "--home", home.path)
+        assert done.returncode == 1
+        assert "cannot make a run there (No space left on device); free some space" in done.stderr
+        assert list(home.runs.iterdir()) == [] and order.entries(home) == []
+
+
+@pytest.mark.timeout(400)
+def test_a_disk_that_fills_up_sends_the_foreground_home_and_keeps_the_queue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preset = tmp_path / "tiny.toml"
+    preset.write_text(PRESET + "[sweep]\ntrain.seed = [1, 2]\n")
+    with small_disk(tmp_path / "disk", 24) as disk, opened(Home.at(disk / "home")) as bench:
+        monkeypatch.setenv("TLUI_HOME", str(bench.home.path))
+        command = [sys.executable, "-m", "tlui.cli.main", "run", str(preset)]
+        with subprocess.Popen(
+            [*command, "--set", "phase.0.epochs=100000"], stdout=subprocess.PIPE, text=True
+        ) as front:
+            wait_for(lambda: len(order.entries(bench.home)) == 1, "the first one's start")
+            (second,) = [entry.run for entry in order.entries(bench.home)]
+            (first,) = [run for run in bench.home if run.id != second]
+            epoch_reached(first, 2)
+            fill(disk)
+            assert tlui("stop", first.id, "--now").returncode == 0
+            wait_for(lambda: fill(disk) and front.poll() is not None, "its end", SLOW_SECONDS)
+            assert front.stdout is not None
+            said = front.stdout.read()
+        assert front.returncode in (1, 130), said
+        assert f"({second}) stays queued: the disk is full" in said
+        assert bench.state(bench.home.run(second)) == "queued"
+        make_room(disk)
+        assert tlui("stop", second).returncode == 0
         bench.quiet()
 
 

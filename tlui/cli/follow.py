@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Protocol
 
-from tlui.errors import TluiError
+from tlui.errors import TluiError, no_space
 from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.history import History, Tail
 from tlui.runs.status import ENDED, LIVE, Observed
@@ -171,6 +171,8 @@ class Session:
     tended: float = 0.0
     trouble: str = ""
     """Why the queue does not go on, as last said."""
+    full: bool = False
+    """Whether that is a full disk."""
     _tends: bool = False
     """Whether this round looks at the queue, too."""
     _abandoned: set[str] = field(default_factory=set)
@@ -190,7 +192,8 @@ class Session:
             self._look()
             self.view.draw(self.runs)
             if all(one.over for one in self.runs) or self._stuck():
-                code = exit_code([one.state for one in self.runs]) or int(bool(self._abandoned))
+                stuck = bool(self._abandoned) or self.full
+                code = exit_code([one.state for one in self.runs]) or int(stuck)
                 self.view.done(self.runs, code)
                 return code
             time.sleep(TICK_SECONDS)
@@ -225,9 +228,9 @@ class Session:
         except (TluiError, OSError) as error:
             if str(error) != self.trouble:
                 self.view.say(f"the queue does not go on: {error}")
-            self.trouble = str(error)
+            self.trouble, self.full = str(error), no_space(error)
         else:
-            self.trouble = ""
+            self.trouble, self.full = "", False
 
     def _never_settled(self, one: Watched) -> bool:
         """Whether it is dead, nobody holds it and nobody could write so: a full disk."""
@@ -273,6 +276,8 @@ class Session:
         blocked |= {one.run.id for one in self.runs if one.state == "interrupted"}
         self._abandoned = abandoned([one.run for one in left])
         blocked |= self._abandoned
+        if self.full:
+            blocked |= {one.run.id for one in left}
         for one in left:  # parents come before their children
             parents = [str(p) for p in one.run.read_meta().get("parents") or []]
             states = {p: self.home.run(p).observe().state for p in parents}
@@ -281,7 +286,11 @@ class Session:
         if not all(one.run.id in blocked for one in left):
             return False
         self._explain(left)
+        if self.full:
+            self.view.say("with space free again, tlui queue starts what waits")
         for one in left:
+            if self.full:
+                one.waits = "the disk is full"
             self.view.say(f"{one.name} ({one.run.id}) stays queued: {one.waits or 'it waits'}")
         return True
 

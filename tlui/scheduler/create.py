@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -17,9 +19,14 @@ from tlui.recipe.schema import Experiment, StartFrom
 from tlui.recipe.toml import configuration, experiment_to_toml
 from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.reference import resolve
+from tlui.runs.status import read_status
 from tlui.scheduler import order
 from tlui.scheduler.order import Wishes
 from tlui.scheduler.parents import unusable
+from tlui.scheduler.start import LEAST_BYTES, require_room
+
+BYTES_A_RUN = 32 * 1024
+"""What the files of a queued run may take on a disk that counts in blocks of 4 KiB."""
 
 
 def create_runs(
@@ -42,13 +49,14 @@ def create_runs(
 
     Raises:
         PresetError: A run that is started from, the data or a weights file does not exist.
-        TluiError: The home cannot be written.
+        TluiError: The home cannot be written, or its disk is full; nothing is left of the runs.
     """
     wishes = wishes or Wishes()
     refuse_absent(home, preset)
+    require_room(home, LEAST_BYTES + len(preset.points) * BYTES_A_RUN)
     lab = secrets.token_hex(4)
     made: dict[str, RunDirectory] = {}
-    with order.adding(home):
+    with order.adding(home), _all_or_none(home, made):
         for point in preset.points:
             experiment, parents = _resolved(home, point, made)
             origin = experiment.origin
@@ -67,6 +75,20 @@ def create_runs(
             ids = [made[p.name].id for p in preset.points if p.experiment.run.on == on]
             order.append(home, ids, replace(wishes, on=on), held=held)
     return list(made.values())
+
+
+@contextmanager
+def _all_or_none(home: Home, made: dict[str, RunDirectory]) -> Iterator[None]:
+    """Take back the runs made so far where one of them, or their place, could not be made."""
+    try:
+        yield
+    except BaseException:
+        for run in made.values():
+            order.remove(home, run.id)
+            status = read_status(run.status)
+            if status is not None and status.state == "queued":  # nobody has started it already
+                shutil.rmtree(run.path, ignore_errors=True)
+        raise
 
 
 def _resolved(

@@ -8,6 +8,7 @@ supervisor takes the claims over, so any number of callers may do this at the sa
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from tlui.scheduler.parents import fail, readiness, take_parent
 from tlui.scheduler.supervisor import Orders
 
 LEAST_BYTES = 64 * 1024
+"""Less free than this is a full disk: a run could not even say that it runs."""
 
 _children: list[subprocess.Popen[bytes]] = []
 """Supervisors this process started, kept to be reaped."""
@@ -57,7 +59,7 @@ def start(
             fits here was started.
     """
     _reap()
-    _room(home)
+    require_room(home)
     claims = Claims(home)
     _settle(home, claims, trainer)
     devices: list[Device] | None = None
@@ -153,14 +155,20 @@ def spawn(home: Home, run: RunDirectory, orders: Orders) -> bool:
         os.close(wait_here)
 
 
-def _room(home: Home) -> None:
-    """Refuse to start anything on a full disk: it could not even say that it runs."""
+def require_room(home: Home, least: int = LEAST_BYTES) -> None:
+    """Refuse to make or start anything on a full disk.
+
+    Raises:
+        TluiError: Fewer than `least` bytes are free there (`no_space` knows it), or nobody knows.
+    """
     try:
         found = os.statvfs(home.path)
     except OSError as error:
         raise TluiError(f"{home.path}: cannot be read ({error.strerror})") from error
-    if found.f_bavail * found.f_frsize < LEAST_BYTES:
-        raise TluiError(f"{home.path}: the disk is full; free some space, nothing starts before")
+    if found.f_bavail * found.f_frsize < least:
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        text = f"{home.path}: the disk is full; free some space, nothing starts before"
+        raise TluiError(text) from full
 
 
 def _settle(home: Home, claims: Claims, trainer: Sequence[str]) -> None:
