@@ -185,6 +185,20 @@ class TestStarted:
         alone = [p.reason for p in places(bench.home, Nvml())]
         assert alone == ["", *["waits for its turn on the CPU"] * 2]
 
+    @pytest.mark.parametrize(
+        ("nvml", "on"),
+        [
+            (Nvml(), "2 x cpu"),
+            (Nvml({}, {}), "Test GPU (GPU-0), Test GPU (GPU-1)"),
+        ],
+    )
+    def test_several_devices_are_all_told_of(self, bench: Bench, nvml: Nvml, on: str) -> None:
+        run = bench.add("wait", config={"train.devices": 2})
+        assert start(bench.home, trainer=bench.trainer, nvml=nvml) == [run.id]
+        bench.running(run)
+        assert run.observe().status.device == on
+        assert [place.device for place in places(bench.home, nvml)] == [on]
+
     def test_our_own_trainers_do_not_count_as_others(self, bench: Bench) -> None:
         first, second = bench.add("wait-1", Wishes(per_device=2)), bench.add("wait-2")
         third = bench.add("wait-3", Wishes(per_device=2))

@@ -248,9 +248,10 @@ def test_one_task_of_an_array_is_never_called_by_the_arrays_number() -> None:
 
 def test_labels_name_what_slurm_gave() -> None:
     node = {"SLURMD_NODENAME": "n1"}
-    assert label({**node, "CUDA_VISIBLE_DEVICES": "0,3"}) == "gpu 0,3 on n1"
-    assert label({**node, "CUDA_VISIBLE_DEVICES": "-1"}) == "cpu on n1"
-    assert label(node) == "cpu on n1"
+    assert label({**node, "CUDA_VISIBLE_DEVICES": "0,3"}, 2) == "gpu 0,3 on n1"
+    assert label({**node, "CUDA_VISIBLE_DEVICES": "-1"}, 1) == "cpu on n1"
+    assert label(node, 1) == "cpu on n1"
+    assert label(node, 2) == "2 x cpu on n1"
 
 
 @pytest.mark.slow

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 from training import digits_run, last_weights, start, train
 
+from tlui.runs.files import read_json
 from tlui.runs.history import load
+from tlui.runs.status import read_status
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -32,6 +34,7 @@ class TestTwoLogicalCpus:
         process = start(two)
         assert train(one).state == "finished"
         assert process.wait(180) == 0, two.log.read_text()
+        assert [self.said_of(run) for run in (one, two)] == [{"cpu"}, {"2 x cpu"}]
         a, b = last_weights(one), last_weights(two)
         assert a.keys() == b.keys()
         for key in a:
@@ -40,6 +43,12 @@ class TestTwoLogicalCpus:
         for row, other in rows:
             assert abs(row["train_loss"] - other["train_loss"]) < 1e-4
             assert row["val_accuracy"] == other["val_accuracy"]
+
+    @staticmethod
+    def said_of(run):
+        """Everything a run's files say it was trained on."""
+        status = read_status(run.status)
+        return {status.device, read_json(run.env)["device"], run.read_result()["device"]}
 
 
 class TestSharedBatch:

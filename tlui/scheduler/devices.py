@@ -62,6 +62,14 @@ class Choice:
     reason: str = ""
 
 
+def label(devices: Sequence[Device], count: int) -> str:
+    """What status.json says a run is on: its GPUs by name and UUID; `cpu`, or `2 x cpu` where it
+    shares its batches among so many logical devices of the CPU."""
+    if count > 1 and [device.kind for device in devices] == ["cpu"]:
+        return f"{count} x {CPU}"
+    return ", ".join(device.label for device in devices)
+
+
 THE_CPU = Device("cpu", CPU, "CPU")
 
 

@@ -23,7 +23,7 @@ from tlui.runs.process import identify
 from tlui.runs.status import read_status, write_status
 from tlui.scheduler import order
 from tlui.scheduler.claims import Claims
-from tlui.scheduler.devices import Device, choose, list_devices
+from tlui.scheduler.devices import Device, choose, label, list_devices
 from tlui.scheduler.ending import settle
 from tlui.scheduler.parents import fail, readiness, take_parent
 from tlui.scheduler.supervisor import Orders
@@ -97,7 +97,7 @@ def start(
             take_parent(run, ready.parent)
         orders = Orders(
             devices=tuple(device.key for device in choice.devices),
-            label=", ".join(device.label for device in choice.devices),
+            label=label(choice.devices, count),
             per_device=wishes.per_device,
             trainer=tuple(trainer),
         )

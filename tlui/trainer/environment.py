@@ -30,7 +30,7 @@ class Devices:
     """What a run trains on."""
 
     label: str
-    """`cpu`, or the GPUs by name."""
+    """`cpu`, or the GPUs by name; `2 x …` where there are several."""
     gpu: bool
     strategy: Any = None
     """tf.distribute strategy over several devices; None for one."""
@@ -57,7 +57,8 @@ def prepare_devices(wanted: int) -> Devices:
         label = names[0] if wanted == 1 else f"{wanted} x {names[0]}"
         used = [f"GPU:{i}" for i in range(wanted)]
     else:
-        label, used = "cpu", [f"CPU:{i}" for i in range(wanted)]
+        label = "cpu" if wanted == 1 else f"{wanted} x cpu"
+        used = [f"CPU:{i}" for i in range(wanted)]
         if wanted > 1:
             tf.config.set_logical_device_configuration(
                 tf.config.list_physical_devices("CPU")[0],

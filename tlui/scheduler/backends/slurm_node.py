@@ -32,12 +32,13 @@ from tlui.runs.status import (
     read_status,
     write_status,
 )
-from tlui.scheduler import order
+from tlui.scheduler import devices, order
 from tlui.scheduler.backends.handover import note_job
 from tlui.scheduler.claims import Claims
 from tlui.scheduler.ending import give_up
 from tlui.scheduler.order import Wishes
 from tlui.scheduler.parents import fail, readiness, take_parent
+from tlui.scheduler.start import devices_wanted
 from tlui.scheduler.supervisor import Orders
 
 CODES = {"finished": 0, "diverged": 3, "interrupted": 75, "stopped": 130}
@@ -106,11 +107,10 @@ class Node:
     def supervise(self) -> None:
         """Run the supervisor to its end; one that was killed gets a successor."""
         adopt = False
-        self.say(f"Slurm job {job_id(self.given)}: {self.run.id} on {label(self.given)}")
+        on = label(self.given, devices_wanted(self.run))
+        self.say(f"Slurm job {job_id(self.given)}: {self.run.id} on {on}")
         while True:
-            orders = Orders(
-                devices=(), label=label(self.given), trainer=self.trainer, adopt=adopt
-            ).to_json()
+            orders = Orders(devices=(), label=on, trainer=self.trainer, adopt=adopt).to_json()
             self._child = subprocess.Popen(
                 [
                     *(sys.executable, "-P", "-m", "tlui.scheduler.supervisor"),
@@ -263,11 +263,17 @@ def job_id(given: Mapping[str, str]) -> str:
     return f"{array}_{task}" if array and task else given.get("SLURM_JOB_ID", "")
 
 
-def label(given: Mapping[str, str]) -> str:
-    """What status.json says of the device: `cpu on node7`, `gpu 0,1 on node7`."""
+def label(given: Mapping[str, str], count: int) -> str:
+    """What status.json says of the devices: `cpu on node7`, `gpu 0,1 on node7`.
+
+    Args:
+        given: The job's environment.
+        count: How many devices the run trains on at once.
+    """
     gpus = given.get("CUDA_VISIBLE_DEVICES", "-1")
     host = given.get("SLURMD_NODENAME") or socket.gethostname()
-    return f"{'cpu' if gpus in ('', '-1', 'NoDevFiles') else f'gpu {gpus}'} on {host}"
+    none = gpus in ("", "-1", "NoDevFiles")
+    return f"{devices.label([devices.THE_CPU], count) if none else f'gpu {gpus}'} on {host}"
 
 
 def main(arguments: Sequence[str]) -> int:
