@@ -104,12 +104,13 @@ def test_a_live_run_is_running_on_every_host(
         assert "will checkpoint" in says(there, "stop", run.id, "--interrupt")
         until(run, "interrupted")
         assert len(events(run, "open")) == 1
+        reached = len(load(run).epochs)
         assert says(there, "resume", run.id, "--detach")
-        epoch_reached(run, reached + 2)
+        epoch_reached(run, reached + 1)
         assert shown(here, run)["state"] == "running"
         assert "will stop" in says(here, "stop", run.id)
         until(run, "stopped")
-        assert run.read_result() is not None, (run.status.read_text(), run.log.read_text()[-3000:])
+        assert run.read_result() is not None
 
 
 def test_starters_on_two_hosts_start_every_run_once(
