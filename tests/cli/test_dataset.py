@@ -46,6 +46,51 @@ def test_leakage_and_damage_exit_with_1(run: Run, photos: Path) -> None:
     assert "test/red/x.png: not an image: starts with bytes 1b 5b 33 31" in result.stdout
 
 
+@pytest.mark.parametrize("inside", ["", "train", "a b/c/train"])
+def test_photos_without_class_folders_are_looked_at_all_the_same(
+    run: Run, photos: Path, tmp_path: Path, inside: str
+) -> None:
+    loose = tmp_path / "loose"
+    (loose / inside).mkdir(parents=True)
+    for i, photo in enumerate(sorted((photos / "train" / "red").iterdir())):
+        shutil.copy(photo, loose / inside / f"{i}.png")
+    shutil.copy(loose / inside / "0.png", loose / inside / "twin.png")
+    (loose / inside / "empty.jpg").touch()
+    (loose / inside / "notes.txt").write_text("x")
+    result = run("check", loose)
+    assert result.exit_code == 1
+    where = f"{inside}/" if inside else ""
+    for line in (
+        "(no class)        14",
+        "sizes    width 48-48 (median 48), height 40-40 (median 40)",
+        "formats  PNG 13",
+        "skipped  not an image 1",
+        "no class folders: training needs a folder of photos for each class.",
+        f"  {where}empty.jpg: 0 bytes",
+        f"  {where}0.png = {where}twin.png",
+    ):
+        assert line in result.stdout
+    report = json.loads(run("check", loose, "--json").stdout)
+    assert report["images"] == 14 and report["classes"] == ["(no class)"]
+    assert len(report["bad"]) == len(report["duplicates"]) == 1
+    assert "no class folders" in report["problems"][0]
+
+
+def test_photos_beside_a_split_without_train(run: Run, photos: Path) -> None:
+    shutil.rmtree(photos / "train")
+    result = run("check", photos)
+    assert result.exit_code == 1
+    assert (
+        "(no class)         8" in result.stdout and "has test but no train folder" in result.stdout
+    )
+
+
+def test_a_folder_without_a_photo(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    result = run("check", tmp_path / "empty")
+    assert isinstance(result.exception, TluiError) and "no class folders" in str(result.exception)
+
+
 def test_names_cannot_move_the_cursor(run: Run, photos: Path) -> None:
     (photos / "train" / "red").rename(photos / "train" / "\x1b[2Jred")
     (photos / "test" / "red").rename(photos / "test" / "\x1b[2Jred")

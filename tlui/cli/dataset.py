@@ -19,8 +19,8 @@ TargetArgument = Annotated[
     str,
     typer.Argument(
         metavar="PRESET|FOLDER|NAME",
-        help="A preset, a folder of photos (HDF5 and prepared TFDS too), a CSV, or a name that "
-        "`tlui dataset list` shows.",
+        help="A preset, a folder of photos (HDF5, TFRecords and prepared TFDS too), a CSV, or a "
+        "name that `tlui dataset list` shows.",
     ),
 ]
 WorkersOption = Annotated[
@@ -156,12 +156,14 @@ def lines_of(report: Report, dataset: Dataset) -> list[str]:
 
 
 def _class_table(report: Report) -> list[str]:
+    from tlui.data.sources.folder import NO_CLASS
     from tlui.runs.text import printable, shorten
 
     splits = list(report.counts)
     names = [shorten(printable(name), 40) for name in report.classes]
     width = max([len(name) for name in names] + [len("imbalance")])
-    rows = [("class", [str(split) for split in splits])]
+    loose = report.classes == [NO_CLASS]
+    rows = [("class", ["photos"] if loose else [str(split) for split in splits])]
     for i, name in enumerate(names):
         rows.append((name, [f"{report.counts[split][i]:,}" for split in splits]))
     rows.append(("total", [f"{sum(report.counts[split]):,}" for split in splits]))

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tlui.data.items import BadImage, Index, Pixels, Pool, Progress, Skipped, Taken, digest
+from tlui.data.items import BadImage, Found, Index, Pixels, Pool, Progress, Skipped, Taken, digest
 from tlui.data.sources import SOURCES
+from tlui.data.sources.folder import NO_CLASS, find_loose
 from tlui.data.splits import check_classes, choose_classes, share_out
 from tlui.errors import DataError
-from tlui.recipe.sources import SPLITS, Dataset, SplitName
+from tlui.recipe.sources import SPLITS, Dataset, FolderSource, SplitName
 
 __all__ = ["BadImage", "Progress", "Skipped", "Split", "Table", "open_dataset"]
 
@@ -83,7 +84,8 @@ def open_dataset(dataset: Dataset, *, check: bool = True) -> Table:
 
     Args:
         dataset: The `[dataset]` table of an experiment.
-        check: Refuse what cannot be trained on; where off, `Table.problems` says it.
+        check: Refuse what cannot be trained on; where off, `Table.problems` says it, and photos
+            that lie in no class folders are there under the one class `(no class)`.
 
     Returns:
         The table; the same on every machine that has the same files.
@@ -92,13 +94,16 @@ def open_dataset(dataset: Dataset, *, check: bool = True) -> Table:
         DataError: It is not there, or its classes cannot be trained on; each one named.
     """
     where = place(dataset)
-    found = SOURCES[dataset.source](dataset)
+    found: Found | None = None
     problems: list[str] = []
     try:
+        found = SOURCES[dataset.source](dataset)
         found = choose_classes(found, dataset.classes, where)
         check_classes(found, where)
     except DataError as error:
-        if check:
+        if not check and found is None and isinstance(dataset, FolderSource):
+            found = find_loose(dataset)
+        if check or found is None:
             raise
         problems.append(str(error))
     notes = list(found.notes)
@@ -110,7 +115,7 @@ def open_dataset(dataset: Dataset, *, check: bool = True) -> Table:
         shares["test"] = dataset.test
     if "val" not in splits and dataset.validation:
         shares["val"] = dataset.validation
-    if shares:
+    if shares and found.classes != [NO_CLASS] and len(found.groups["train"].labels):
         group = found.groups["train"]
         parts: dict[SplitName, Index] = {}
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ def datasets_of(target: str, sets: list[str] | None = None) -> list[Dataset]:
     """The different datasets of a preset file; of a folder or CSV; or of a name.
 
     Args:
-        target: A preset (`*.toml`), a folder of photos, TFDS or HDF5 files, a CSV, a shortcut of
-            the catalogue, a name from `[datasets]` in the user's config, or `digits`.
+        target: A preset (`*.toml`); a folder of photos, of TFDS or HDF5 files, or of shards named
+            as `build_image_data.py` names them; a CSV; a shortcut of the catalogue; a name from
+            `[datasets]` in the user's config; or `digits`.
         sets: `--set` overrides; presets only.
 
     Raises:
@@ -78,6 +80,15 @@ def _guessed(folder: Path) -> dict[str, Any]:
         return {"source": "tfds", "dataset": _tfds_name(folder)}
     if any(name.endswith("train_x.h5") for name in names):
         return {"source": "hdf5"}
+    shards = [name for name in names if re.fullmatch(r"[a-z]+-\d+-of-\d+", name)]
+    if any(name.startswith("train-") for name in shards):
+        given = {"source": "tfrecord"}
+        for split in ("validation", "test"):
+            if any(name.startswith(f"{split}-") for name in shards):
+                given[f"{split}_files"] = f"{split}-*"
+        if "labels.txt" in names:
+            given["labels_file"] = "labels.txt"
+        return given
     return {"source": "folder"}
 
 

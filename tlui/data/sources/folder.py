@@ -24,6 +24,9 @@ WORDS: dict[bytes, SplitName] = {
     b"test": "test", b"testing": "test", b"seg_test": "test",
 }  # fmt: skip
 
+NO_CLASS = "(no class)"
+"""What photos are shown under that are in no class folder."""
+
 Classes = dict[bytes, list[FoundFile]]
 
 
@@ -50,6 +53,8 @@ def find_folder(dataset: FolderSource) -> Found:
     else:
         splits = _splits_by_name(root, skipped, notes)
     names = sorted({name for classes in splits.values() for name in classes})
+    if not names:
+        raise _no_classes(root)
     index = {name: i for i, name in enumerate(names)}
     groups: dict[SplitName, Group] = {}
     for split in SPLITS:
@@ -63,6 +68,26 @@ def find_folder(dataset: FolderSource) -> Found:
             frozenset(index[name] for name in splits[split]),
         )
     return Found([shown(n) for n in names], groups, shown(root), skipped, notes)
+
+
+def find_loose(dataset: FolderSource) -> Found | None:
+    """Every photo below a folder whose layout is none to train on, as if of one class; None where
+    there is none, or no folder."""
+    root = os.fsencode(Path(dataset.path).expanduser())
+    skipped: list[Skipped] = []
+    try:
+        files = walk(root, b"", skipped)
+    except (DataError, OSError):
+        return None
+    group = Group(Files(root, files), np.zeros(len(files), np.int64))
+    return Found([NO_CLASS], {"train": group}, shown(root), skipped) if files else None
+
+
+def _no_classes(root: bytes) -> DataError:
+    return DataError(
+        f"dataset {shown(root)!r}: no class folders: training needs a folder of photos for each "
+        "class. Expected CLASS/photo.jpg, or train/CLASS/photo.jpg with val/ and test/ likewise."
+    )
 
 
 def _named(dataset: FolderSource) -> bool:
@@ -109,10 +134,7 @@ def _splits_by_name(
         )
     if not found:
         if not inner:
-            raise DataError(
-                f"dataset {shown(root)!r}: no class folders. Expected CLASS/photo.jpg, or "
-                "train/CLASS/photo.jpg with val/ and test/ likewise."
-            )
+            raise _no_classes(root)
         return {"train": _classes(root, start, skipped)}
     passed = [shown(n) for n in inner if n.lower() not in WORDS]
     if passed:

@@ -49,7 +49,8 @@ def find_csv(dataset: CSVSource) -> Found:
             held.setdefault(split, []).append((file, label))
         seen.setdefault(file_name, line)
     if problems:
-        raise DataError(f"{path}: {len(problems):,} rows cannot be used:\n{capped(problems)}")
+        what = "row" if len(problems) == 1 else "rows"
+        raise DataError(f"{path}: {len(problems):,} {what} cannot be used:\n{capped(problems)}")
     if "train" not in held:
         raise DataError(f"{path}: no rows to train on")
     classes = _sorted({label for items in held.values() for _, label in items})
