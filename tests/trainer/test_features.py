@@ -1,20 +1,31 @@
 """Cached features give the numbers of the ordinary path, and miss when anything changes."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 from PIL import Image
 from training import asking, assert_same_arrays, digits_run, last_weights, make_run, train
 
+from tlui.data import cache
 from tlui.data.store import open_images
 from tlui.data.table import open_dataset
 from tlui.recipe.schema import Experiment
 from tlui.runs.events import EventReader
 from tlui.runs.history import load
-from tlui.trainer.features import cached_feed, is_cacheable
+from tlui.trainer.features import cached_feed, is_separable, is_streamed
 from tlui.trainer.feed import ImageFeed
 from tlui.trainer.model.build import build
 from tlui.trainer.model.freezing import set_regime
 from tlui.trainer.model.prefix import frozen_prefix
+
+TOP = {
+    "freeze": "top:8",
+    "batchnorm": "inference",
+    "epochs": 2,
+    "optimizer": {"name": "sgd", "momentum": 0.9},
+    "lr": {"policy": "constant", "initial": 1e-3},
+}
 
 
 def logged(run):
@@ -41,14 +52,14 @@ def frozen(size=32, **tables):
     )
 
 
-def both_ways(home, experiment, monkeypatch):
+def both_ways(home, experiment, monkeypatch, how="once"):
     cached = make_run(home, experiment)
     assert train(cached).state == "finished"
     monkeypatch.setenv("TLUI_FEATURES", "off")
     plain = make_run(home, experiment)
     assert train(plain).state == "finished"
     monkeypatch.delenv("TLUI_FEATURES")
-    assert any("features are computed once" in line for line in logged(cached))
+    assert any(f"features are computed {how}" in line for line in logged(cached))
     assert not any("features" in line for line in logged(plain))
     return cached, plain
 
@@ -69,14 +80,7 @@ class TestSameNumbers:
         assert_same_run(*both_ways(home, frozen()(photos), monkeypatch))
 
     def test_last_layers_learn(self, home, photos, monkeypatch):
-        phase = {
-            "freeze": "top:8",
-            "batchnorm": "inference",
-            "epochs": 2,
-            "optimizer": {"name": "sgd", "momentum": 0.9},
-            "lr": {"policy": "constant", "initial": 1e-3},
-        }
-        assert_same_run(*both_ways(home, frozen(phase=[phase])(photos), monkeypatch))
+        assert_same_run(*both_ways(home, frozen(phase=[TOP])(photos), monkeypatch))
 
     @pytest.mark.slow
     def test_from_disk_where_memory_is_short(self, home, photos, monkeypatch):
@@ -117,7 +121,7 @@ class TestViews:
         for run in (limited, free):
             assert train(run).state == "finished"
         assert any("features are computed once" in line for line in logged(limited))
-        assert not any("features" in line for line in logged(free))
+        assert any("ahead of the steps" in line for line in logged(free))
         assert_same_run(limited, free)
 
     @pytest.mark.slow
@@ -152,6 +156,46 @@ class TestViews:
             seen = set(entries(tmp_path))
 
 
+class TestStreamed:
+    """The prefix runs ahead of the steps."""
+
+    AUGMENT: ClassVar = {"flip": "both", "rotation": 20, "noise": 0.05}
+    HOW = "in every epoch, ahead of the steps"
+
+    @pytest.mark.parametrize(
+        "tables",
+        [
+            {"augment": AUGMENT},
+            {"augment": {"mixup": 0.3}, "train": {"batch_size": 5, "steps_per_execution": 3}},
+            {"augment": {"flip": "horizontal"}, "phase": [TOP]},
+        ],
+        ids=["head", "mixup", "last layers"],
+    )
+    def test_the_numbers_of_the_ordinary_path(self, home, photos, monkeypatch, tables):
+        experiment = frozen(**tables)(photos)
+        assert_same_run(*both_ways(home, experiment, monkeypatch, self.HOW))
+
+    def test_where_no_table_fits(self, home, photos, monkeypatch):
+        monkeypatch.setattr("tlui.trainer.features.MEMORY_SHARE", 0.0)
+        real = cache.obtain
+
+        def full(kind, key, store, size, **more):
+            if len(seen) < 1 and not seen.append(key):
+                raise cache.NoRoomError
+            return real(kind, key, store, size, **more)
+
+        seen = []
+        monkeypatch.setattr("tlui.trainer.features.obtain", full)
+        assert_same_run(*both_ways(home, frozen()(photos), monkeypatch, self.HOW))
+
+    def test_interrupted_and_resumed(self, home, photos):
+        whole, cut = (make_run(home, frozen(augment=self.AUGMENT)(photos)) for _ in range(2))
+        assert train(whole).state == "finished"
+        assert train(cut, asking(cut, (8, "interrupt"))).state == "interrupted"
+        assert train(cut).state == "finished"
+        assert_same_run(whole, cut)
+
+
 class TestFolded:
     @pytest.mark.parametrize("augment", [{}, {"flip": "horizontal"}], ids=["cached", "augmented"])
     def test_close_to_the_exact_numbers(self, home, photos, augment):
@@ -184,10 +228,12 @@ class TestFolded:
 
 class TestWhenItIsUsed:
     def test_not_with_augmentation(self, photos):
-        assert is_cacheable(frozen()(photos))
-        assert not is_cacheable(frozen(augment={"flip": "horizontal"})(photos))
-        assert not is_cacheable(frozen(augment={"crop_from": 64})(photos))
-        assert is_cacheable(frozen(augment={"crop_from": 64, "views": 1})(photos))
+        assert not is_streamed(frozen()(photos))
+        assert is_streamed(frozen(augment={"flip": "horizontal"})(photos))
+        assert is_streamed(frozen(augment={"crop_from": 64})(photos))
+        assert not is_streamed(frozen(augment={"crop_from": 64, "views": 1})(photos))
+        assert is_separable(frozen(augment={"crop_from": 64})(photos), gpu=False)
+        assert not is_separable(frozen(augment={"crop_from": 64})(photos), gpu=True)
 
     def test_not_where_everything_learns(self, home):
         run = digits_run(home, epochs=1)

@@ -367,6 +367,16 @@ class Experiment(Table):
         return sum(phase.epochs for phase in self.phase)
 
     @property
+    def learns_little(self) -> bool:
+        """Whether all that ever learns is a small head on a backbone that stays as it is."""
+        still = ("auto", "inference") if self.transfers else ("inference",)
+        return (
+            all(p.freeze == "backbone" and p.batchnorm in still for p in self.phase)
+            and self.head.pooling != "flatten"
+            and max(self.head.hidden, default=0) <= 1024
+        )
+
+    @property
     def transfers(self) -> bool:
         """Whether the backbone starts from trained weights (what `batchnorm = "auto"` asks)."""
         return self.backbone.weights != "none" or self.start_from is not None

@@ -11,6 +11,7 @@ supervisor that dies hangs up. Only on the CPU: a GPU's memory is freed by the e
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import time
@@ -26,6 +27,7 @@ from tlui.scheduler.launch import Gated, Line
 LEAVING_SECONDS = 10.0
 SAME = ("dataset.", "backbone.", "train.devices", "train.mixed_precision")
 """Settings in which runs of one trainer agree."""
+REGIME = re.compile(r"phase\.\d+\.freeze")
 
 
 class Worker:
@@ -127,7 +129,8 @@ def kill_group(pid: int) -> None:
 
 
 def alike(run: RunDirectory, other: RunDirectory) -> bool:
-    """Whether one process may train both: same data, same backbone, one device."""
+    """Whether one process may train both: same data, same backbone, one device, and the backbone
+    frozen throughout in both or in neither, for which the process is set up when it starts."""
     ours, theirs = (_kind(x.read_meta().get("config")) for x in (run, other))
     return ours is not None and ours == theirs and ours.get("train.devices", 1) == 1
 
@@ -135,4 +138,6 @@ def alike(run: RunDirectory, other: RunDirectory) -> bool:
 def _kind(config: Any) -> dict[str, Any] | None:
     if not isinstance(config, dict):
         return None
-    return {key: value for key, value in config.items() if key.startswith(SAME)}
+    kind = {key: value for key, value in config.items() if key.startswith(SAME)}
+    regimes = {value for key, value in config.items() if REGIME.fullmatch(key)}
+    return {**kind, "frozen": regimes == {"backbone"}}

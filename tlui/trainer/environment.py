@@ -21,6 +21,7 @@ from tlui import __version__
 from tlui.data.parallel import cpus
 from tlui.errors import TluiError
 from tlui.recipe.schema import Experiment
+from tlui.trainer.callers import threads_inside
 
 PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "pillow", "scikit-learn", "h5py")
 
@@ -36,8 +37,12 @@ class Devices:
     """tf.distribute strategy over several devices; None for one."""
 
 
-def prepare_devices(wanted: int) -> Devices:
+def prepare_devices(wanted: int, callers: bool = False) -> Devices:
     """Set up `wanted` devices: the visible GPUs with memory growth, or the CPU.
+
+    Args:
+        callers: Nearly all the work is a forward pass by `callers.Callers`: on the CPU their
+            threads take the place of TensorFlow's own.
 
     Without a GPU, several devices are logical ones on the CPU: slower, but the same code path.
 
@@ -59,6 +64,8 @@ def prepare_devices(wanted: int) -> Devices:
     else:
         label = "cpu" if wanted == 1 else f"{wanted} x cpu"
         used = [f"CPU:{i}" for i in range(wanted)]
+        if callers and wanted == 1:
+            _share_out_less()
         if wanted > 1:
             tf.config.set_logical_device_configuration(
                 tf.config.list_physical_devices("CPU")[0],
@@ -66,6 +73,13 @@ def prepare_devices(wanted: int) -> Devices:
             )
     strategy = tf.distribute.MirroredStrategy(used) if wanted > 1 else None
     return Devices(label, bool(gpus), strategy)
+
+
+def _share_out_less() -> None:
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads_inside())
+    except RuntimeError:
+        pass  # TensorFlow has run something in this process: it keeps the threads it has
 
 
 def _gpu_name(gpu: Any) -> str:

@@ -5,7 +5,8 @@ limited number of augmented views, each of which then has a table of its own. Fe
 user's cache under a key of everything that shapes them: the prefix's weights and architecture, the
 images, their order and how they are changed, sizes, dtype, batch size, device and library
 versions; a sweep over learning rates computes them once. Tables that fit into memory are trained on
-inside one graph call; larger ones are gathered from the memory map.
+inside one graph call; larger ones are gathered from the memory map. Where every epoch changes
+images anew, or no table fits anywhere, the prefix runs ahead of the steps (`Stream`).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from tlui.data.store import Images
 from tlui.recipe.schema import Augment, Experiment
 from tlui.runs.files import to_json
 from tlui.trainer import augment as change
+from tlui.trainer.callers import Callers
 from tlui.trainer.environment import versions
 from tlui.trainer.feed import ImageFeed, Rate
 from tlui.trainer.model.fold import folded
@@ -82,6 +84,16 @@ class CachedFeed:
         return self.fingerprint == _fingerprint(self.prefix, experiment, device)
 
 
+@dataclass(frozen=True)
+class Stream:
+    """Training images on their way through the prefix, ahead of the steps."""
+
+    photos: ImageFeed
+    forward: Callers
+    dtype: str
+    """Of the features."""
+
+
 @dataclass
 class FeatureFeed:
     """Batches of cached features, in the order and with the labels photos would have had."""
@@ -94,6 +106,8 @@ class FeatureFeed:
     augment: Augment = field(default_factory=Augment)
     views: dict[int, Features] = field(default_factory=dict)
     """Of the training images as they are changed in these epochs; none where they are not."""
+    stream: Stream | None = None
+    """Where the training images come from if every epoch changes them anew."""
     waited: float = 0.0
     elsewhere: float = field(init=False, default=0.0)
     steps: int = field(init=False)
@@ -102,6 +116,9 @@ class FeatureFeed:
     _evaluations: dict[str, list[tuple[Any, ...]]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.stream is not None:
+            self.steps = self.stream.photos.steps
+            return
         parts = list(self.views.values()) or [self.features["train"]]
         self.steps = steps_in(len(parts[0].labels), self.batch_size)
         if sum(part.array.nbytes for part in parts) <= _memory_for_tables():
@@ -116,6 +133,8 @@ class FeatureFeed:
 
     def course(self, learner: Learner, epoch: int, start: int, rate: Rate) -> Iterator[int]:
         """As `Feed.course`."""
+        if self.stream is not None:
+            return self._streamed(self.stream, learner, epoch, start, rate)
         if self.table is None:
             found = self._seen(epoch)
             order = change.order(self.seed, epoch, len(found.labels))
@@ -127,6 +146,17 @@ class FeatureFeed:
             learner.table_steps(table, rows, first, rates)
 
         return in_calls(start, self.steps, call)
+
+    def _streamed(
+        self, stream: Stream, learner: Learner, epoch: int, start: int, rate: Rate
+    ) -> Iterator[int]:
+        before, waited = stream.forward.waited, self.waited
+        batches = stream.photos.epoch(epoch, start)
+        for step, (batch, found) in enumerate(stream.forward.over(batches), start):
+            self.waited = waited + stream.forward.waited - before
+            index, _, y, label = batch
+            learner.step((index, tf.constant(found, stream.dtype), y, label), rate(step))
+            yield step + 1
 
     def _seen(self, epoch: int) -> Features:
         view = change.view(self.augment, epoch)
@@ -190,11 +220,17 @@ def in_calls(start: int, steps: int, call: Callable[[int, int], None]) -> Iterat
         count = max(1, min(math.ceil(CALL_SECONDS / max(a_step, 1e-6)), count * 64))
 
 
-def is_cacheable(experiment: Experiment) -> bool:
-    """Whether training sees every image the same in every epoch, or in a few views of it."""
+def is_separable(experiment: Experiment, gpu: bool) -> bool:
+    """Whether a frozen prefix may run apart from the rest: once for every image where epochs see
+    it unchanged or in a few views, else, on a CPU, ahead of the steps."""
     if os.environ.get("TLUI_FEATURES") == "off" or experiment.train.devices > 1:
         return False
-    return not change.changes(experiment.augment) or experiment.augment.views > 0
+    return not gpu or not is_streamed(experiment)
+
+
+def is_streamed(experiment: Experiment) -> bool:
+    """Whether every epoch changes the training images anew."""
+    return change.changes(experiment.augment) and not experiment.augment.views
 
 
 def views_ahead(experiment: Experiment, first: int, epochs: int) -> tuple[int, ...]:
@@ -224,7 +260,11 @@ def cached_feed(
     through: Callable[[Any], Any] = partial(prefix.prefix, training=False)
     if experiment.train.features == "folded":
         through = folded(prefix)
-    forward, changed = (_Forward(predictor(lambda x, training: through(x))) for _ in range(2))
+    side, gpu = experiment.dataset.image_size, device != "cpu"
+    forward, changed = (
+        Callers(predictor(lambda x, training: through(x)), side, gpu) for _ in range(2)
+    )
+    streamed = is_streamed(experiment)
     weights = _fingerprint(prefix, experiment, device)
 
     def make(split: str) -> Features | None:
@@ -242,18 +282,23 @@ def cached_feed(
         return _features(prefix, source, key, told(f"train, view {view}"))
 
     seen: dict[int, Features] = {}
+    features: dict[str, Features] = {}
     for view in views:
         found = make_view(view)
         if found is None:
-            return None
+            seen, streamed = {}, True
+            break
         seen[view] = found
-    features: dict[str, Features] = {}
-    for split in ("val",) if views else ("train", "val"):
-        if split in images and len(images[split]):
-            found = make(split)
-            if found is None:
-                return None
+    for split in ("val",) if seen or streamed else ("train", "val"):
+        found = make(split)
+        if found is not None:
             features[split] = found
+        elif split == "train":
+            streamed = True
+        elif len(images.get(split, ())):
+            return None
+    if streamed and gpu:
+        return None
     cached = FeatureFeed(
         features,
         feed.batch_size,
@@ -262,25 +307,9 @@ def cached_feed(
         feed.classes,
         experiment.augment,
         seen,
+        Stream(feed, changed, _storable(prefix.dtype)) if streamed else None,
     )
     return CachedFeed(prefix, cached, weights, make)
-
-
-class _Forward:
-    """From a batch to features, timed as it runs once it is traced and warmed up."""
-
-    def __init__(self, run: Callable[[Any], np.ndarray]) -> None:
-        self._run = run
-        self._warm = False
-
-    def timed(self, x: Any) -> tuple[np.ndarray, float]:
-        """Features of a batch and the seconds it took."""
-        if not self._warm:
-            self._run(x)
-            self._warm = True
-        began = time.perf_counter()
-        found = self._run(x)
-        return found, time.perf_counter() - began
 
 
 @dataclass(frozen=True)
@@ -289,7 +318,7 @@ class _Source:
 
     images: Images
     batches: Callable[[], Any]
-    forward: _Forward
+    forward: Callers
 
 
 def _key(*facts: Any) -> str:
@@ -303,14 +332,13 @@ def _features(prefix: Prefix, source: _Source, key: str, told: Told) -> Features
     lease: Lease | None = None
 
     def store(folder: Path) -> dict[str, Any]:
-        seconds = 0.0
+        before = source.forward.seconds
         with open(folder / FILE, "wb") as file:
-            for _, x, spent in _compute(source, told):
+            for _, x in _compute(source, told):
                 file.write(np.ascontiguousarray(x, dtype).data)
-                seconds += spent
             file.flush()
             os.fsync(file.fileno())
-        side = prefix.network.size
+        side, seconds = prefix.network.size, source.forward.seconds - before
         return {"images": len(images), "size": side, "cut": prefix.cut, "seconds": seconds}
 
     try:
@@ -320,19 +348,17 @@ def _features(prefix: Prefix, source: _Source, key: str, told: Told) -> Features
     except NoRoomError:
         if size > _memory_for_tables():
             return None
-    array, seconds = np.empty(shape, dtype), 0.0
-    for start, x, spent in _compute(source, told):
+    array, before = np.empty(shape, dtype), source.forward.seconds
+    for start, x in _compute(source, told):
         array[start : start + len(x)] = x
-        seconds += spent
-    return Features(array, images.labels, seconds)
+    return Features(array, images.labels, source.forward.seconds - before)
 
 
-def _compute(source: _Source, told: Told) -> Iterator[tuple[int, np.ndarray, float]]:
-    """(first row, features, seconds of inference) of each batch in natural order."""
+def _compute(source: _Source, told: Told) -> Iterator[tuple[int, np.ndarray]]:
+    """(first row, features) of each batch in natural order."""
     done = 0
-    for _, x, _, _ in source.batches():
-        found, spent = source.forward.timed(x)
-        yield done, found, spent
+    for _, found in source.forward.over(source.batches()):
+        yield done, found
         done += len(found)
         told(done, len(source.images))
 

@@ -71,17 +71,7 @@ class ImageFeed:
         self.steps = steps_in(len(self.images["train"]), self.batch_size)
 
     def course(self, learner: Learner, epoch: int, start: int, rate: Rate) -> Iterator[int]:
-        dataset = batches(
-            self.images["train"],
-            batch_size=self.batch_size,
-            size=self.size,
-            seed=self.seed,
-            epoch=epoch,
-            start_step=start,
-            augment=self.augment,
-            classes=self.classes,
-        )
-        iterator = iter(dataset)
+        iterator = iter(self.epoch(epoch, start))
         done = start
         while done < self.steps:
             count = min(self.steps_per_execution, self.steps - done)
@@ -101,6 +91,19 @@ class ImageFeed:
         if images is None or not len(images):
             return None
         return self.natural(images, self.evaluation_batch_size)
+
+    def epoch(self, epoch: int, start: int = 0) -> Any:
+        """Batches of the training images as an epoch sees them, from step `start` on."""
+        return batches(
+            self.images["train"],
+            batch_size=self.batch_size,
+            size=self.size,
+            seed=self.seed,
+            epoch=epoch,
+            start_step=start,
+            augment=self.augment,
+            classes=self.classes,
+        )
 
     def view(self, epoch: int) -> Any:
         """Batches of the training images in natural order, changed as they are in an epoch."""

@@ -100,7 +100,7 @@ def batches(
         return _load(gather, step, classes)
 
     dataset = tf.data.Dataset.range(min(start_step, steps), steps)
-    calls = min(MOST_CALLS, max(1, cpus() // 2)) if active is not None else 1
+    calls = min(MOST_CALLS, cpus()) if active is not None else 1
     dataset = dataset.map(
         tf.autograph.experimental.do_not_convert(load),
         num_parallel_calls=calls,

@@ -40,7 +40,7 @@ def predict(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     batch_size = request.get("batch_size") or (
         experiment.evaluate.batch_size or experiment.train.batch_size
     )
-    device = prepare_devices(1).label
+    device = prepare_devices(1, callers=True).label
     classify = _classifier(run, experiment, request["classes"], request["weights"])
     yield {"type": "begin", "batch_size": batch_size, "device": device}
     timed = _Timed(classify)

@@ -64,7 +64,7 @@ def prepare(
         TluiError: The data or the weights cannot be used.
         AskedToEndError: Asked to end meanwhile.
     """
-    devices = prepare_devices(experiment.train.devices)
+    devices = prepare_devices(experiment.train.devices, callers=experiment.learns_little)
     reporter.device(devices.label)
     if not devices.gpu and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1"):
         reporter.log("no GPU here: training on the CPU")

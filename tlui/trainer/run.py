@@ -15,7 +15,7 @@ from tlui.trainer import reuse
 from tlui.trainer.chorus import Chorus, ChorusFeed
 from tlui.trainer.evaluate import EvaluationStoppedError
 from tlui.trainer.failure import FINISHED, INTERRUPTED, STOPPED, Outcome
-from tlui.trainer.features import CachedFeed, cached_feed, is_cacheable, views_ahead
+from tlui.trainer.features import CachedFeed, cached_feed, is_separable, views_ahead
 from tlui.trainer.feed import Feed
 from tlui.trainer.fit import DivergedError, Ending, Fit, Stage
 from tlui.trainer.model.fold import folded
@@ -112,11 +112,11 @@ def _stage(run: Run, phase: Phase, regime: RegimeReport) -> Stage:
     that gives the same numbers, else the whole network on photos."""
     network, experiment = run.network, run.experiment
     device = run.reporter.status.device
-    cacheable = is_cacheable(experiment)
+    separable = is_separable(experiment, run.devices.gpu)
     views = views_ahead(experiment, run.state.epoch + 1, phase.epochs - run.state.phase_epoch)
     traced = reuse.traced(
         network,
-        (phase.freeze, regime.batchnorm, cacheable, device, repr(run.objective)),
+        (phase.freeze, regime.batchnorm, separable, device, repr(run.objective)),
         (experiment.augment.model_dump_json(), views),
         experiment.train.features,
         {split: images.key for split, images in run.images.items()},
@@ -124,12 +124,15 @@ def _stage(run: Run, phase: Phase, regime: RegimeReport) -> Stage:
     )
     if traced.cached is not None and not traced.cached.holds(experiment, device):
         traced.forget()
-    if traced.cached is None and cacheable:
+    if traced.cached is None and separable:
         traced.cached = _features(run, device, views)
     run.cached = traced.cached
     variables = network.trainable_variables
     if run.cached is not None:
-        run.reporter.log(f"features are computed once, up to {run.cached.prefix.cut}")
+        cut = run.cached.prefix.cut
+        ahead = run.cached.feed.stream is not None
+        how = "in every epoch, ahead of the steps" if ahead else "once"
+        run.reporter.log(f"features are computed {how}, up to {cut}")
         run.stage = Stage(run.cached.prefix.logits, variables, _together(run, traced), traced)
     else:
         run.stage = Stage(_forward(run, traced), variables, run.feed, traced)
