@@ -119,3 +119,14 @@ def test_ends_where_something_fails(where, monkeypatch):
                 raise ArithmeticError("lost")
     names = [thread.name for thread in threading.enumerate()]
     assert not any(name.startswith("forward") for name in names)
+
+
+def test_a_network_that_was_given_something_else_still_answers(monkeypatch):
+    """TensorFlow's functions keep a lock after such an error, and the next call waits for ever."""
+    run = predictor(lambda x, training: tf.reshape(x, (-1, 48)))
+    whole = list(several(run, 4, monkeypatch).over(batches(40, 4, 10)))
+    floats = ((index, tf.cast(x, tf.float32), y, z) for index, x, y, z in batches(40, 4, 10))
+    with pytest.raises(Exception, match="float"):
+        list(several(run, 4, monkeypatch).over(floats))
+    again = list(several(run, 4, monkeypatch).over(batches(40, 4, 10)))
+    assert [y.tobytes() for _, y in again] == [y.tobytes() for _, y in whole]

@@ -231,7 +231,10 @@ def repeat(count: Any, step: Callable[[Any], None]) -> None:
 
 
 def predictor(forward: Forward) -> Callable[[Any], np.ndarray]:
-    """A function from a batch x to float32 logits (b, k), traced once for any batch size."""
+    """A function from a batch x to float32 logits (b, k), traced once for any batch size.
+
+    Once it has been called, several threads may call it at once.
+    """
     traced: list[Any] = []
 
     def run(x: Any) -> Any:
@@ -242,7 +245,8 @@ def predictor(forward: Forward) -> Callable[[Any], np.ndarray]:
     def predict(x: Any) -> np.ndarray:
         if not traced:
             spec = tf.TensorSpec([None, *x.shape[1:]], x.dtype)
-            traced.append(graph(run, input_signature=[spec]))
+            # Its one concrete function: unlike the whole, it has no lock that an error leaves held.
+            traced.append(graph(run, input_signature=[spec]).get_concrete_function())
         return np.asarray(traced[0](x), np.float32)
 
     return predict
