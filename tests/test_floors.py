@@ -12,17 +12,18 @@ from pathlib import Path
 
 import pytest
 
+from tlui.cli.commands import TABLE
+
 PROBE = """
 import json, sys
 from tlui.cli.main import run
 code = run({arguments!r})
-roots = sorted({{name.split(".")[0] for name in sys.modules}})
-print("PROBE" + json.dumps([code, roots]))
+print("PROBE" + json.dumps([code, sorted(sys.modules)]))
 """
 
 
 def imported_by(*arguments: str) -> tuple[int, set[str]]:
-    """The exit code of a command line and the top-level modules it left imported."""
+    """The exit code of a command line and the modules it left imported."""
     done = subprocess.run(
         [sys.executable, "-c", PROBE.format(arguments=list(arguments))],
         capture_output=True,
@@ -30,8 +31,8 @@ def imported_by(*arguments: str) -> tuple[int, set[str]]:
         timeout=120,
         check=True,
     )
-    code, roots = json.loads(done.stdout[done.stdout.rindex("PROBE") + 5 :])
-    return code, set(roots)
+    code, modules = json.loads(done.stdout[done.stdout.rindex("PROBE") + 5 :])
+    return code, set(modules)
 
 
 HEAVY = {"tensorflow", "keras", "textual"}
@@ -54,9 +55,21 @@ LIGHT = HEAVY | {"pydantic", "numpy", "sklearn", "PIL", "h5py"}
     ],
 )
 def test_commands_import_nothing_heavy(arguments: list[str], banned: set[str]) -> None:
-    code, roots = imported_by(*arguments)
+    code, modules = imported_by(*arguments)
     assert code == 0
-    assert not roots & banned
+    assert not modules & banned
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [(["--help"], set()), (["--version"], set()), (["ls"], {"ls"}), (["dataset"], {"dataset"})],
+)
+def test_commands_that_were_not_called_are_not_imported(
+    arguments: list[str], wanted: set[str]
+) -> None:
+    _, modules = imported_by(*arguments)
+    commands = {place.partition(":")[0] for place, _ in TABLE.values()}
+    assert {name for name in commands if f"tlui.cli.{name}" in modules} == wanted
 
 
 def test_a_supervisor_imports_only_the_standard_library_and_tlui() -> None:

@@ -72,7 +72,9 @@ def main() -> None:
             "TLUI_HOME": str(home.path),
             "TLUI_CACHE": str(Path(folder, "cache")),
             "TLUI_CONFIG": str(Path(folder, "config.toml")),
+            "PYTHONPYCACHEPREFIX": str(Path(folder, "compiled")),
         }
+        env.pop("PYTHONDONTWRITEBYTECODE", None)  # installed packages are compiled
         preset = HERE.parents[2] / "presets" / "quickstart.toml"
         todo = commands(preset)
         for command in todo.values():  # compiles what is imported and fills the index

@@ -117,3 +117,13 @@ def _size(count: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} GB"
+
+
+app = typer.Typer(
+    help="Decoded images and features kept between runs.",
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+)
+app.command("ls")(list_entries)
+app.command("rm")(remove_entries)

@@ -232,3 +232,13 @@ def _progress(title: str, quiet: bool) -> Iterator[Callable[[int, int], None] | 
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(Text(printable(title)).plain, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+app = typer.Typer(
+    help="Datasets: check one, list the known ones.",
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+)
+app.command("check")(check)
+app.command("list")(list_datasets)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-import traceback
 from pathlib import Path
 
 from tlui.errors import TluiError, refusal
@@ -63,6 +61,9 @@ def _usage(error: Exception) -> int:
     show = getattr(error, "format_message", None)
     if show is None:
         return 0
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(show(), file=sys.stderr)
+        return 2
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "tlui"
     return complain(f"{show()}\ntry: {path} --help", 2)
@@ -70,6 +71,9 @@ def _usage(error: Exception) -> int:
 
 def _crash(error: Exception) -> int:
     """Keep the traceback of a bug in a file and say where it is."""
+    import time
+    import traceback
+
     text = "".join(traceback.format_exception(error))
     name = f"tlui-crash-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     folder = Path(os.environ.get("TLUI_HOME") or Path.home())

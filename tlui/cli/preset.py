@@ -97,7 +97,10 @@ def list_presets() -> None:
 
 
 app = typer.Typer(
-    help="Check presets and print their schema.", rich_markup_mode=None, no_args_is_help=True
+    help="Presets: check some, list those that come with tlui, print their schema.",
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
 )
 app.command("check")(check)
 app.command("schema")(schema)

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 
     from tlui.runs.directory import Home, RunDirectory
 
-queue = typer.Typer(
-    help="What runs where, what waits and why; and changing that.", rich_markup_mode=None
+app = typer.Typer(
+    help="What runs where, what waits and why; and changing that.",
+    rich_markup_mode=None,
+    add_completion=False,
 )
 RunsArgument = Annotated[list[str], typer.Argument(help="Runs: id prefix, name or @last.")]
 
 
-@queue.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True)
 def show(
     context: typer.Context,
     json: JsonOption = False,
@@ -82,7 +84,7 @@ def show(
     return 0
 
 
-@queue.command()
+@app.command()
 def add(
     presets: Annotated[list[Path], typer.Argument(help="Preset files.")],
     sets: Annotated[
@@ -109,7 +111,7 @@ def add(
     return leave(store, queue_presets(store, presets, overrides, only or [], name, wanted), json)
 
 
-@queue.command()
+@app.command()
 def top(runs: RunsArgument, home: HomeOption = None) -> int:
     """Make runs the next to start, in the order given."""
     from tlui.scheduler import control
@@ -117,7 +119,7 @@ def top(runs: RunsArgument, home: HomeOption = None) -> int:
     return _each(list(reversed(runs)), home, lambda s, r: control.move(s, r, "top"))
 
 
-@queue.command()
+@app.command()
 def up(runs: RunsArgument, home: HomeOption = None) -> int:
     """Move runs one place up."""
     from tlui.scheduler import control
@@ -125,7 +127,7 @@ def up(runs: RunsArgument, home: HomeOption = None) -> int:
     return _each(runs, home, lambda s, r: control.move(s, r, "up"))
 
 
-@queue.command()
+@app.command()
 def down(runs: RunsArgument, home: HomeOption = None) -> int:
     """Move runs one place down."""
     from tlui.scheduler import control
@@ -133,7 +135,7 @@ def down(runs: RunsArgument, home: HomeOption = None) -> int:
     return _each(runs, home, lambda s, r: control.move(s, r, "down"))
 
 
-@queue.command()
+@app.command()
 def hold(runs: RunsArgument, home: HomeOption = None) -> int:
     """Keep runs from starting until they are released."""
     from tlui.scheduler import control
@@ -141,7 +143,7 @@ def hold(runs: RunsArgument, home: HomeOption = None) -> int:
     return _each(runs, home, control.hold)
 
 
-@queue.command()
+@app.command()
 def release(runs: RunsArgument, home: HomeOption = None) -> int:
     """Let held runs start."""
     from tlui.scheduler import control
@@ -154,7 +156,7 @@ def release(runs: RunsArgument, home: HomeOption = None) -> int:
     return _each(runs, home, let_go)
 
 
-@queue.command()
+@app.command()
 def drop(runs: RunsArgument, home: HomeOption = None) -> int:
     """Take runs out of the queue; tlui resume puts one back."""
     from tlui.scheduler import control

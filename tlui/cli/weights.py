@@ -95,3 +95,13 @@ def _rows(folder: Any) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+app = typer.Typer(
+    help="ImageNet weights: which are at hand, fetch some.",
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+)
+app.command("list")(list_weights)
+app.command("pull")(pull)

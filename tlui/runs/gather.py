@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -108,6 +107,8 @@ class _Helper:
         """The next portion; None where it has none to give any more."""
         if self._process is None or self._process.stdout is None:
             return None
+        import pickle
+
         try:
             found: list[Found] = pickle.load(self._process.stdout)  # noqa: S301 - our own process
         except (OSError, EOFError, pickle.UnpicklingError):
@@ -117,6 +118,8 @@ class _Helper:
 
 def main() -> None:
     """Answer; see the module."""
+    import pickle
+
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     gc.disable()  # nothing that is made here holds itself
     home = Home(Path(sys.argv[1]))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from tlui.errors import TluiError
@@ -35,8 +35,7 @@ def cache_folder() -> Path:
 def index_path(home: Path) -> Path | None:
     """The index file of a home; None where nothing local and private can be written."""
     name = hashlib.sha256(os.fsencode(home.resolve())).hexdigest()[:16] + ".sqlite"
-    user = Path(tempfile.gettempdir()) / f"tlui-{os.getuid()}"
-    for root, folder in ((cache_folder(), cache_folder() / "index"), (user, user)):
+    for root, folder in _candidates():
         try:
             usable(root)
             make_own(folder)
@@ -45,6 +44,15 @@ def index_path(home: Path) -> Path | None:
         if os.access(folder, os.W_OK | os.X_OK) and filesystem(folder) not in NETWORK:
             return folder / name
     return None
+
+
+def _candidates() -> Iterator[tuple[Path, Path]]:
+    """Where an index may lie: a folder that must be ours, and the one in it."""
+    yield cache_folder(), cache_folder() / "index"
+    import tempfile
+
+    user = Path(tempfile.gettempdir()) / f"tlui-{os.getuid()}"
+    yield user, user
 
 
 def usable(cache: Path) -> None:

@@ -7,7 +7,6 @@ An identity is (host, boot id, pid namespace, pid, start time in clock ticks sin
 from __future__ import annotations
 
 import os
-import socket
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -71,7 +70,7 @@ def start_time(pid: int) -> int | None:
 def identify(pid: int | None = None) -> Identity:
     """The identity of a process of this host (this one by default)."""
     pid = pid or os.getpid()
-    return Identity(socket.gethostname(), boot_id(), pid_namespace(), pid, start_time(pid) or 0)
+    return Identity(os.uname().nodename, boot_id(), pid_namespace(), pid, start_time(pid) or 0)
 
 
 def boot_time() -> float:
@@ -90,7 +89,7 @@ def liveness(who: Identity, seen: float | None = None) -> Literal["alive", "dead
             (containers, cloned nodes): a sign that is younger than our boot but of another boot
             came from the other machine, so its process is `unknown`, not `dead`.
     """
-    if who.host != socket.gethostname():
+    if who.host != os.uname().nodename:
         return "unknown"
     here = boot_id()
     if not here:
