@@ -17,8 +17,8 @@ def photo():
     return np.random.default_rng(4).integers(0, 256, (1, SIZE, SIZE, 3)).astype(np.float32)
 
 
-def project(images, rows, fill="constant", interpolation="BILINEAR", size=SIZE):
-    return np.asarray(change.project(images, rows, size, fill, interpolation))
+def warp(images, matrices, fill="constant"):
+    return change.warp(images.astype(np.uint8), matrices, SIZE, fill)
 
 
 class TestChances:
@@ -55,19 +55,19 @@ class TestChances:
 
 class TestGeometry:
     def test_mirrors_are_numpys(self, photo):
-        rows = change.projection(SIZE, 0.0, horizontal=True)
-        np.testing.assert_array_equal(project(photo, rows), photo[:, :, ::-1])
-        rows = change.projection(SIZE, 0.0, vertical=True)
-        np.testing.assert_array_equal(project(photo, rows), photo[:, ::-1])
+        rows = change.affine(SIZE, 0.0, horizontal=True)
+        np.testing.assert_array_equal(warp(photo, rows), photo[:, :, ::-1])
+        rows = change.affine(SIZE, 0.0, vertical=True)
+        np.testing.assert_array_equal(warp(photo, rows), photo[:, ::-1])
 
     @pytest.mark.parametrize("turns", [1, 2, 3])
     def test_quarter_turns_are_rot90(self, photo, turns):
-        rows = change.projection(SIZE, turns * np.pi / 2)
-        turned = project(photo, rows, interpolation="NEAREST")
+        rows = change.affine(SIZE, turns * np.pi / 2)
+        turned = warp(photo, rows)
         np.testing.assert_array_equal(turned, np.rot90(photo, turns, axes=(1, 2)))
 
     def test_a_move_leaves_black_behind(self, photo):
-        moved = project(photo, change.projection(SIZE, 0.0, move_x=3, move_y=2))
+        moved = warp(photo, change.affine(SIZE, 0.0, move_x=3, move_y=2))
         np.testing.assert_array_equal(moved[:, 2:, 3:], photo[:, :-2, :-3])
         assert (moved[:, :2] == 0).all()
         assert (moved[:, :, :3] == 0).all()
@@ -76,36 +76,37 @@ class TestGeometry:
         ("fill", "mode"), [("nearest", "edge"), ("reflect", "symmetric"), ("wrap", "wrap")]
     )
     def test_fill(self, photo, fill, mode):
-        moved = project(photo, change.projection(SIZE, 0.0, move_x=3), fill)
+        moved = warp(photo, change.affine(SIZE, 0.0, move_x=3), fill)
         padded = np.pad(photo, ((0, 0), (0, 0), (3, 0), (0, 0)), mode)[:, :, :SIZE]
         np.testing.assert_array_equal(moved, padded)
 
     def test_doubling_shows_the_middle_half_twice_as_large(self):
         ramp = np.broadcast_to(
-            np.arange(SIZE, dtype=np.float32)[None, None, :, None], (1, SIZE, SIZE, 3)
+            20 * np.arange(SIZE, dtype=np.uint8)[None, None, :, None], (1, SIZE, SIZE, 3)
         )
-        seen = project(ramp, change.projection(SIZE, 0.0, factor=2.0))[0, 0, :, 0]
+        seen = warp(ramp, change.affine(SIZE, 0.0, factor=2.0))[0, 0, :, 0]
         centre = (SIZE - 1) / 2
-        np.testing.assert_allclose(seen, centre + (np.arange(SIZE) - centre) / 2, atol=1e-5)
+        true = 20 * (centre + (np.arange(SIZE) - centre) / 2)
+        np.testing.assert_allclose(seen, true, atol=0.5)
 
     def test_a_crop_is_a_slice(self):
-        large = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3)).astype(np.float32)
-        rows = change.projection(SIZE, 0.0, top=3, left=1)
-        np.testing.assert_array_equal(project(large, rows), large[:, 3:15, 1:13])
+        large = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), np.uint8)
+        rows = change.affine(SIZE, 0.0, top=3, left=1)
+        np.testing.assert_array_equal(warp(large, rows), large[:, 3:15, 1:13])
 
-    def test_the_projective_way_agrees_with_the_copying_way(self):
+    def test_the_affine_way_agrees_with_the_copying_way(self):
         large = np.random.default_rng(0).integers(0, 256, (32, 16, 16, 3), np.uint8)
         augment = Augment(flip="both", crop_from=16)
         chances = change.uniforms(1, 0, np.arange(32), change.CHANCES)
         copied = change.flip_and_crop(large, augment, SIZE, chances)
-        projected = project(large, change.transforms(augment, 16, SIZE, chances))
-        np.testing.assert_array_equal(copied, projected)
+        warped = warp(large, change.transforms(augment, 16, SIZE, chances))
+        np.testing.assert_array_equal(copied, warped)
         assert copied.dtype == np.uint8
 
     def test_amounts_span_their_ranges(self):
         augment = Augment(rotation=30, zoom=0.2, shift=0.1)
         chances = change.uniforms(1, 0, np.arange(4000), change.CHANCES)
-        a0, a1, _, b0, b1, *_ = change.transforms(augment, SIZE, SIZE, chances).T
+        a0, a1, _, b0, b1, _ = change.transforms(augment, SIZE, SIZE, chances).reshape(-1, 6).T
         angle, factor = np.degrees(np.arctan2(-a1, a0)), 1 / np.hypot(a0, a1)
         np.testing.assert_allclose(angle, np.degrees(np.arctan2(b0, b1)), atol=1e-3)
         assert -30 <= angle.min() < -29

@@ -16,6 +16,7 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
+from tlui.data.block import Block
 from tlui.errors import DataError
 from tlui.recipe.sources import SplitName
 from tlui.runs.text import printable
@@ -76,8 +77,8 @@ class Pool(ABC):
         """Pixels (len(items), h, w, 3) where the pool holds arrays of one size, else None."""
         return None
 
-    def array(self) -> Pixels | None:
-        """All pixels (n, h, w, 3) without a copy, where the pool can map them, else None."""
+    def block(self) -> Block | None:
+        """Where all pixels lie in one piece in a file, that; else None."""
         return None
 
     @property

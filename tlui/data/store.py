@@ -1,8 +1,8 @@
 """Decoded, resized images: from the cache where they fit, decoded on demand where they do not.
 
 One cache entry holds every image of a pool (splits made by fractions share it) at one size and
-resize method, as one uint8 array on disk that is memory-mapped. Pools that are arrays of the
-right size already (HDF5 in one piece) are mapped where they lie. The numbers are the same either
+resize method, as one uint8 array on disk. Pools that are arrays of the right size already (HDF5
+in one piece) are read where they lie. The numbers are the same either
 way. Images that cannot be decoded are found before training: skipped with the reason, or all
 named at once.
 """
@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import PIL
 
+from tlui.data.block import Block
 from tlui.data.cache import Lease, NoRoomError, obtain
 from tlui.data.decode import Resize, decode_to
 from tlui.data.items import Index, Pixels, Pool, Progress, Taken, capped, digest
@@ -63,24 +64,13 @@ class Images:
     """Why they are streamed, for the log."""
     lost: list[tuple[str, str]] = field(default_factory=list)
     """(name, reason) of images that could be decoded at the start but not since: given as black."""
-    _array: Pixels | None = None
+    _block: Block | None = None
     _rows: Index | None = None
     _decode: Callable[[Index], Pixels] | None = None
     _lease: Lease | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
-
-    @property
-    def array(self) -> Pixels | None:
-        """All images (n, size, size, 3) without a copy, where they lie in order; else None."""
-        if self._array is None or self._rows is None:
-            return None
-        count = len(self._rows)
-        start = int(self._rows[0]) if count else 0
-        if not np.array_equal(self._rows, np.arange(start, start + count)):
-            return None
-        return self._array[start : start + count]
 
     def batch(self, indices: Index | Sequence[int]) -> Pixels:
         """Images by their position in this split, in the order asked for.
@@ -89,16 +79,19 @@ class Images:
             indices: int (k,), each in [0, len(self)).
 
         Returns:
-            uint8 (k, size, size, 3), a copy.
+            uint8 (k, size, size, 3).
+
+        Raises:
+            DataError: What was decoded cannot be read any more.
         """
         wanted = np.asarray(indices, np.int64)
-        if self._array is not None and self._rows is not None:
-            return np.take(self._array, self._rows[wanted], axis=0)
+        if self._block is not None and self._rows is not None:
+            return self._block.take(self._rows[wanted])
         assert self._decode is not None
         return self._decode(wanted)
 
     def close(self) -> None:
-        """Let the cache entry be evicted; what is mapped stays readable until this is dropped."""
+        """Let the cache entry be evicted; it stays readable until this is dropped."""
         if self._lease is not None:
             self._lease.close()
 
@@ -150,14 +143,14 @@ def open_images(
         names=Taken(chosen.pool.names, rows),
         indices=kept_at,
         skipped=skipped,
-        streamed=held.array is None,
+        streamed=held.block is None,
         key=digest([held.key.encode(), rows.astype("<i8").tobytes()]),
         note=held.note,
-        _array=held.array,
+        _block=held.block,
         _rows=rows,
         _lease=held.lease,
     )
-    if held.array is None:
+    if held.block is None:
         images._decode = Streamer(chosen.pool, rows, size, method, filler.threads, images.lost, bad)
     return images
 
@@ -173,8 +166,8 @@ class _Held:
     """The decoded images of one pool, or what is known of them."""
 
     key: str
-    array: Pixels | None
-    """uint8 (n, size, size, 3) for every item of the pool; None where they are streamed."""
+    block: Block | None
+    """Every item of the pool; None where they are streamed."""
     bad: dict[int, str]
     """Item -> why it cannot be used."""
     lease: Lease | None = None
@@ -204,8 +197,8 @@ class _Filler:
     threads: int
 
     def hold(self, pool: Pool) -> _Held:
-        if pool.side == (self.size, self.size) and (mapped := pool.array()) is not None:
-            return _Held(digest([b"mapped", pool.fingerprint.encode()]), mapped, {})
+        if pool.side == (self.size, self.size) and (block := pool.block()) is not None:
+            return _Held(digest([b"mapped", pool.fingerprint.encode()]), block, {})
         key = image_key(pool, self.size, self.method)
         note = "images are decoded anew for every batch"
         if self.limit == 0:
@@ -218,8 +211,8 @@ class _Filler:
                 note += f": {error}"
             else:
                 shape = (len(pool), self.size, self.size, 3)
-                array = np.memmap(lease.path / PIXELS, np.uint8, "r", 0, shape)
-                return _Held(key, array.view(np.ndarray), _numbered(lease.meta["bad"]), lease)
+                block = Block(lease.path / PIXELS, shape)
+                return _Held(key, block, _numbered(lease.meta["bad"]), lease)
         if pool.side is not None:
             return _Held(key, None, {}, note=note)  # arrays: none of them can be bad
         try:

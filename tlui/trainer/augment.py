@@ -2,14 +2,15 @@
 
 An image in an epoch comes out the same whatever the batch size, the order or the step training
 was resumed at. Chances are drawn in numpy by a counter-based hash (`uniforms`); pixels are
-changed by whole-batch TensorFlow operations. Flips and crops alone are copies of uint8 pixels;
-with rotation, zoom or shift all geometry is one projective transform, so that pixels are
-interpolated once.
+changed by OpenCV where they move and by whole-batch TensorFlow operations where they change
+colour. Flips and crops alone are copies of uint8 pixels; with rotation, zoom or shift all geometry
+is one affine map, so that pixels are interpolated once.
 """
 
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,7 @@ def flip_and_crop(
 
 
 def transforms(augment: Augment, side: int, size: int, chances: np.ndarray) -> np.ndarray:
-    """float32 (n, 8): output pixel -> input pixel, for flips, crop, rotation, zoom and shift.
+    """float64 (n, 2, 3): output pixel -> input pixel, for flips, crop, rotation, zoom and shift.
 
     The image is cropped, flipped, scaled by a factor in [1 - zoom, 1 + zoom], turned by up to
     `rotation` degrees counter-clockwise or clockwise about its centre, and moved.
@@ -122,10 +123,10 @@ def transforms(augment: Augment, side: int, size: int, chances: np.ndarray) -> n
     move_y = (2 * u[:, SHIFT_Y] - 1) * augment.shift * size
     horizontal, vertical = flips(augment, chances)
     top, left = crop_corners(side, size, chances)
-    return projection(size, angle, factor, move_x, move_y, horizontal, vertical, top, left)
+    return affine(size, angle, factor, move_x, move_y, horizontal, vertical, top, left)
 
 
-def projection(
+def affine(
     size: int,
     angle: Any,
     factor: Any = 1.0,
@@ -136,8 +137,8 @@ def projection(
     top: Any = 0,
     left: Any = 0,
 ) -> np.ndarray:
-    """The rows ImageProjectiveTransformV3 wants, from angles (radians, counter-clockwise),
-    scale factors, moves in pixels, mirrors and crop corners; each a number or an array (n,)."""
+    """float64 (n, 2, 3), from angles (radians, counter-clockwise), scale factors, moves in
+    pixels, mirrors and crop corners; each a number or an array (n,)."""
     values = np.broadcast_arrays(
         *(
             np.atleast_1d(np.asarray(v, np.float64))
@@ -153,23 +154,34 @@ def projection(
     from_x, from_y = -centre - move_x, -centre - move_y
     a2 = a0 * from_x + a1 * from_y + centre + left
     b2 = b0 * from_x + b1 * from_y + centre + top
-    zero = np.zeros_like(a0)
-    return np.stack([a0, a1, a2, b0, b1, b2, zero, zero], axis=1).astype(np.float32)
+    return np.stack([a0, a1, a2, b0, b1, b2], axis=1).reshape(-1, 2, 3)
 
 
-def project(images: Any, rows: Any, size: int, fill: str, interpolation: str = "BILINEAR") -> Any:
-    """float32 (n, size, size, 3): `rows` of `projection` applied to each image.
+def warp(images: np.ndarray, matrices: np.ndarray, size: int, fill: str) -> np.ndarray:
+    """uint8 (n, size, size, 3): each image through its matrix (2, 3), bilinear, rounded.
 
     `fill` is what stands where no pixel was: constant (black), nearest, reflect or wrap.
     """
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=tf.cast(images, tf.float32),
-        transforms=rows,
-        output_shape=tf.constant([size, size], tf.int32),
-        fill_value=0.0,
-        interpolation=interpolation,
-        fill_mode=fill.upper(),
-    )
+    cv2 = _opencv()
+    borders = {
+        "constant": cv2.BORDER_CONSTANT,
+        "nearest": cv2.BORDER_REPLICATE,
+        "reflect": cv2.BORDER_REFLECT,
+        "wrap": cv2.BORDER_WRAP,
+    }
+    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    out = np.empty((len(images), size, size, images.shape[3]), np.uint8)
+    for image, matrix, to in zip(images, matrices, out, strict=True):
+        cv2.warpAffine(image, matrix, (size, size), to, how, borders[fill])
+    return out
+
+
+@cache
+def _opencv() -> Any:
+    import cv2
+
+    cv2.setNumThreads(0)  # batches are shared out, not images
+    return cv2
 
 
 def brighten(images: Any, share: Any) -> Any:

@@ -23,7 +23,16 @@ from tlui.errors import TluiError
 from tlui.recipe.schema import Experiment
 from tlui.trainer.callers import threads_inside
 
-PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "pillow", "scikit-learn", "h5py")
+PACKAGES = (
+    "tensorflow",
+    "tensorflow-cpu",
+    "keras",
+    "numpy",
+    "pillow",
+    "opencv-python-headless",
+    "scikit-learn",
+    "h5py",
+)
 
 
 @dataclass(frozen=True)

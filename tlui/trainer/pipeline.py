@@ -153,21 +153,21 @@ class _Gather:
         return indices.astype(np.int64), pixels, self.labels[indices]
 
     def random(self, step: Any) -> tuple[np.ndarray, ...]:
-        """The same, with transforms, chances and noise seeds for each image."""
+        """The same, moved, with chances and noise seeds for each image."""
         assert self.augment is not None
         indices, pixels, labels = self.plain(step)
         side = pixels.shape[1]
         drawn = change.uniforms(self.seed, self.view, indices, change.CHANCES)
         if self.warps:
-            rows = change.transforms(self.augment, side, self.size, drawn)
+            matrices = change.transforms(self.augment, side, self.size, drawn)
+            pixels = change.warp(pixels, matrices, self.size, self.augment.fill)
         else:
             pixels = change.flip_and_crop(pixels, self.augment, self.size, drawn)
-            rows = np.zeros((0, 8), np.float32)
         if self.mixes:
             parameter = self.augment.mixup or self.augment.cutmix
             drawn[:, change.LAMBDA] = change.beta(parameter, drawn[:, change.LAMBDA])
         seeds = change.keys(self.seed ^ 0x0015E, self.view, indices, 2).view(np.int64)
-        return indices, pixels, labels, rows, drawn.astype(np.float32), seeds
+        return indices, pixels, labels, drawn.astype(np.float32), seeds
 
 
 def _load(gather: _Gather, step: Any, classes: int) -> tuple[Any, ...]:
@@ -178,13 +178,10 @@ def _load(gather: _Gather, step: Any, classes: int) -> tuple[Any, ...]:
         )
         y = tf.one_hot(tf.ensure_shape(label, (None,)), classes)
     else:
-        kinds = (tf.int64, tf.uint8, tf.int32, tf.float32, tf.float32, tf.int64)
-        index, x, label, rows, drawn, seeds = tf.numpy_function(
+        kinds = (tf.int64, tf.uint8, tf.int32, tf.float32, tf.int64)
+        index, x, label, drawn, seeds = tf.numpy_function(
             gather.random, [step], kinds, stateful=False
         )
-        x = tf.ensure_shape(x, (None, None, None, 3))
-        if gather.warps:
-            x = change.project(x, rows, size, gather.augment.fill)
         x = tf.ensure_shape(x, (None, size, size, 3))
         y = tf.one_hot(tf.ensure_shape(label, (None,)), classes)
         if _needs_float(gather.augment):
@@ -201,8 +198,9 @@ def _load(gather: _Gather, step: Any, classes: int) -> tuple[Any, ...]:
 
 
 def _needs_float(augment: Augment) -> bool:
-    """Whether more than flips and crops is asked for."""
-    return change.changes(augment.model_copy(update={"flip": "none", "crop_from": None}))
+    """Whether colours change, or images are mixed."""
+    moves = {"flip": "none", "crop_from": None, "rotation": 0.0, "zoom": 0.0, "shift": 0.0}
+    return change.changes(augment.model_copy(update=moves))
 
 
 def _mixed(gather: _Gather, x: Any, y: Any, drawn: Any) -> tuple[Any, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tlui.data.block import Block
 from tlui.data.items import BadImage, Found, Group, Index, Numbered, Pixels, Pool, capped, digest
 from tlui.errors import DataError
 from tlui.recipe.sources import HDF5Source, SplitName
@@ -64,13 +65,12 @@ class HDF5Images(Pool):
             raise BadImage(f"{self._path} cannot be read: {error}") from None
         return out
 
-    def array(self) -> Pixels | None:
+    def block(self) -> Block | None:
         data = self._open()
         at = data.id.get_offset() if data.chunks is None else None
         if at is None or self._shape[3] != 3:
             return None
-        mapped = np.memmap(self._path, np.uint8, "r", at, self._shape)
-        return mapped.view(np.ndarray)
+        return Block(self._path, self._shape, at)
 
     def _open(self) -> Any:
         import h5py
