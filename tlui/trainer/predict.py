@@ -11,10 +11,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +25,9 @@ from tlui.runs.directory import RunDirectory
 from tlui.trainer.failure import explain
 from tlui.trainer.output import stdout_for_answers
 
+if TYPE_CHECKING:
+    from tlui.trainer.callers import Batch, Callers
+
 
 def predict(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The answers to a request, as they come.
@@ -33,6 +35,7 @@ def predict(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     Raises:
         TluiError: The run's settings or weights cannot be used.
     """
+    from tlui.trainer.callers import Callers
     from tlui.trainer.environment import prepare_devices
 
     run = RunDirectory(Path(request["run"]))
@@ -40,21 +43,22 @@ def predict(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     batch_size = request.get("batch_size") or (
         experiment.evaluate.batch_size or experiment.train.batch_size
     )
-    device = prepare_devices(1, callers=True).label
+    devices = prepare_devices(1, callers=True)
     classify = _classifier(run, experiment, request["classes"], request["weights"])
-    yield {"type": "begin", "batch_size": batch_size, "device": device}
-    timed = _Timed(classify)
+    forward = Callers(classify, experiment.dataset.image_size, devices.gpu)
+    yield {"type": "begin", "batch_size": batch_size, "device": devices.label}
     paths = [os.fsencode(photo) for photo in request["photos"]]
-    yield from _answers(paths, experiment, batch_size, timed)
-    yield {"type": "end", "images": timed.images, "seconds": timed.seconds}
+    images = 0
+    for answer in _answers(paths, experiment, batch_size, forward):
+        images += "probabilities" in answer
+        yield answer
+    yield {"type": "end", "images": images, "seconds": forward.seconds}
 
 
 def _classifier(
     run: RunDirectory, experiment: Experiment, classes: int, weights: str
-) -> Callable[[np.ndarray], np.ndarray]:
+) -> Callable[[Any], np.ndarray]:
     """From uint8 (n, size, size, 3) to float32 probabilities (n, classes)."""
-    import tensorflow as tf
-
     from tlui.trainer.model.build import build
     from tlui.trainer.model.fold import folded_network
     from tlui.trainer.model.variables import assign_variables, read_checkpoint
@@ -65,57 +69,56 @@ def _classifier(
     assign_variables(network, arrays)
     logits = folded_network(network)
     objective = Objective(classes, experiment.head.output == "sigmoid")
-    return lambda x: objective.probabilities(logits(tf.constant(x)).numpy())
-
-
-class _Timed:
-    """Runs a function on batches and adds up its time, the first batch having run once before."""
-
-    def __init__(self, function: Callable[[np.ndarray], np.ndarray]) -> None:
-        self._function = function
-        self.seconds = 0.0
-        self.images = 0
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        if not self.images:
-            self._function(x)
-        began = time.perf_counter()
-        found = self._function(x)
-        self.seconds += time.perf_counter() - began
-        self.images += len(x)
-        return found
+    return lambda x: objective.probabilities(logits(x).numpy())
 
 
 def _answers(
-    paths: list[bytes],
-    experiment: Experiment,
-    batch_size: int,
-    classify: Callable[[np.ndarray], np.ndarray],
+    paths: list[bytes], experiment: Experiment, batch_size: int, forward: Callers
 ) -> Iterator[dict[str, Any]]:
     """One answer a photo, in order; every batch but the last is full."""
-    from tlui.trainer.augment import centre_crop
-
-    size = experiment.dataset.image_size
-    side = experiment.augment.crop_from or size
-    held: list[np.ndarray | str] = []
-    good = 0
-
-    def answer() -> Iterator[dict[str, Any]]:
-        pixels = [found for found in held if not isinstance(found, str)]
-        rows = iter(classify(centre_crop(np.stack(pixels), size)) if pixels else ())
+    left: list[str] = []
+    batches = _batches(paths, experiment, batch_size, left)
+    for (held, _, _, _), probabilities in forward.over(batches):
+        rows = iter(probabilities)
         for found in held:
             if isinstance(found, str):
                 yield {"type": "photo", "error": found}
             else:
                 yield {"type": "photo", "probabilities": [float(f"{p:.7g}") for p in next(rows)]}
+    yield from ({"type": "photo", "error": reason} for reason in left)
+
+
+def _batches(
+    paths: list[bytes], experiment: Experiment, batch_size: int, left: list[str]
+) -> Iterator[Batch]:
+    """(what was found of each photo: pixels or why there are none; pixels to classify; –; –).
+
+    `left` gets what is wrong with the last photos, where none of them can be read.
+    """
+    import tensorflow as tf
+
+    from tlui.trainer.augment import centre_crop
+
+    size = experiment.dataset.image_size
+    side = experiment.augment.crop_from or size
+    held: list[np.ndarray | str] = []
+    good: list[np.ndarray] = []
+
+    def batch() -> Batch:
+        return list(held), tf.constant(centre_crop(np.stack(good), size)), None, None
 
     for found in read_ahead(paths, side, experiment.dataset.resize, 2 * batch_size):
         held.append(found)
-        good += not isinstance(found, str)
-        if good == batch_size:
-            yield from answer()
-            held, good = [], 0
-    yield from answer()
+        if not isinstance(found, str):
+            good.append(found)
+        if len(good) == batch_size:
+            yield batch()
+            held.clear()
+            good.clear()
+    if good:
+        yield batch()
+    else:
+        left.extend(reason for reason in held if isinstance(reason, str))
 
 
 def main() -> int:
