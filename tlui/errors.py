@@ -12,7 +12,14 @@ import os
 REFUSALS = frozenset(
     {
         *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
-        *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ELOOP, errno.ENAMETOOLONG),
+        *(
+            errno.EIO,
+            errno.ESTALE,
+            errno.ETIMEDOUT,
+            errno.ENOTCONN,
+            errno.ELOOP,
+            errno.ENAMETOOLONG,
+        ),
     }
 )
 """Errors of a file that say something of the machine, and nothing of tlui."""

@@ -119,6 +119,19 @@ def test_a_stalled_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         assert bench.starts() == [run.id, waiting.id]
 
 
+def test_a_status_that_cannot_be_read_keeps_its_turn(bench: Bench) -> None:
+    run = bench.add("finish")
+    aside = run.status.rename(run.path / "aside")
+    run.status.symlink_to(run.status)  # the kernel refuses to follow a link to itself
+    assert bench.start() == []
+    seen = run.observe()
+    assert seen.state == "stale" and "status.json cannot be read" in seen.reason
+    assert order.find(bench.home, run.id) is not None
+    aside.replace(run.status)
+    assert bench.start() == [run.id]
+    bench.ended(run)
+
+
 def test_a_stale_one_proven_dead_is_interrupted(bench: Bench) -> None:
     run = bench.add("wait")
     bench.start()

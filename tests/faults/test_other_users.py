@@ -216,6 +216,29 @@ def test_what_others_have_closed_is_named(place: Place) -> None:
         assert str(at) in done.stderr, (words, done)
 
 
+def test_a_status_that_cannot_be_read_ends_nothing(place: Place) -> None:
+    """As on a disk that refuses for a while: the run is not dead for that, and keeps its turn."""
+    home = place.folder / "home"
+    waits = place.tlui(JANE, home, "run", place.preset, "--detach", "--device", "gpu")
+    assert waits.returncode == 0, waits.stderr
+    [status] = home.glob("runs/*/status.json")
+
+    def state() -> str:
+        [row] = json.loads(place.tlui(JANE, home, "ls", "--json").stdout)
+        return row["state"]
+
+    assert state() == "queued"
+    os.chown(status, 0, 0)
+    os.utime(status)  # the index takes a file that did not change for what it was
+    for _ in range(2):
+        assert state() == "stale"
+        place.tlui(JANE, home, "queue")  # starts what can be started, and tidies up
+    assert "Permission denied" in place.tlui(JANE, home, "show", "@last").stdout
+    os.chown(status, JANE, JANE)
+    assert state() == "queued"
+    assert "asks for a GPU" in place.tlui(JANE, home, "queue").stdout
+
+
 def test_a_gpu_with_a_process_of_somebody_else_is_left_alone(home: Home, place: Place) -> None:
     """NVML names the process; whose it is the kernel says."""
     with subprocess.Popen(["sleep", "600"], user=JOHN, group=JOHN) as theirs:

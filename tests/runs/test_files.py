@@ -1,3 +1,4 @@
+import errno
 import json
 import math
 import os
@@ -151,3 +152,24 @@ def test_reader_never_sees_a_part(tmp_path: Path) -> None:
         assert found is not None and len(found["text"]) == 10_000
         seen += 1
     writer.join()
+
+
+def test_a_file_replaced_by_another_host_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On NFS a file that was opened and then replaced elsewhere is gone for its reader."""
+    path = tmp_path / "x.json"
+    write_json(path, {"a": 1})
+    gone = OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+    answers = iter([gone, gone])
+    real = os.read
+
+    def read(handle: int, size: int) -> bytes:
+        for error in answers:
+            raise error
+        return real(handle, size)
+
+    monkeypatch.setattr(os, "read", read)
+    assert read_json(path) == {"a": 1}
+    answers = iter([gone] * 100)
+    assert read_json(path) is None and list(answers), "not for ever"

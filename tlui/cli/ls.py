@@ -12,6 +12,7 @@ import typer
 from tlui.cli.options import AsciiOption, HomeOption, JsonOption
 
 if TYPE_CHECKING:
+    from tlui.runs.directory import Home
     from tlui.runs.query import Fields
     from tlui.runs.row import Row
 
@@ -82,7 +83,7 @@ def ls(
         total = index.count(filter) if more else len(rows)
         if not rows:
             others = bool(filter) and index.count() > 0
-            print(_empty(filter, others), file=sys.stderr)
+            print(_empty(filter, others, store), file=sys.stderr)
             return
     if is_terminal():
         _table(rows, chosen or USUAL, use_ascii(ascii))
@@ -110,12 +111,12 @@ def _about(row: Row) -> dict[str, Any]:
     }
 
 
-def _empty(filter: str, others: bool) -> str:
+def _empty(filter: str, others: bool, store: Home) -> str:
     from tlui.runs.text import printable
 
     if others:
         return f"no run matches: {printable(filter)}"
-    return "No runs yet. Start one: tlui run presets/quickstart.toml"
+    return f"No runs yet in {printable(store.path)}. Start one: tlui run presets/quickstart.toml"
 
 
 def _table(rows: Sequence[Row], columns: Sequence[Column], ascii: bool) -> None:

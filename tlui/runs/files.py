@@ -6,6 +6,7 @@ that is absent or not (yet) JSON. Nothing here follows a symlink when it creates
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -19,6 +20,8 @@ from tlui.errors import TluiError
 
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
+STALE_TIMES = 3
+"""Readings of a file on NFS that another host replaces meanwhile, again and again."""
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -145,6 +148,17 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def withheld(path: str | os.PathLike[str]) -> str:
+    """Why a file that is there cannot be read now; empty where it can, or is not there."""
+    try:
+        read_regular(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        return error.strerror or ""
+    return ""
+
+
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     """A regular file opened for reading; a pipe or device in its place blocks nobody.
 
@@ -167,6 +181,16 @@ def read_regular(path: str | os.PathLike[str]) -> bytes:
     Raises:
         OSError: It is absent, unreadable or no regular file.
     """
+    for _ in range(STALE_TIMES):
+        try:
+            return _read_regular(path)
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+    return _read_regular(path)
+
+
+def _read_regular(path: str | os.PathLike[str]) -> bytes:
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         found = os.fstat(handle)

@@ -229,6 +229,8 @@ class Index:
             return 0
         with self._writing():
             table.remove(self._db, gone)
+            if gone:
+                table.set_meta(self._db, "folder", "")  # to be listed again
             return len(gone) + table.store(self._db, found)
 
     def _look_in_turn(self, deadline: float) -> int:

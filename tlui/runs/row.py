@@ -15,7 +15,7 @@ from typing import Any
 
 from tlui.runs.curve import Curve
 from tlui.runs.directory import RunDirectory
-from tlui.runs.files import read_json, read_regular
+from tlui.runs.files import read_json, read_regular, withheld
 from tlui.runs.format import rate
 from tlui.runs.status import LIVE, Observed, judge
 
@@ -140,7 +140,7 @@ def summarise(run: RunDirectory, curve: Curve, now: float | None = None) -> Summ
         seen: float | None = os.stat(status).st_mtime  # noqa: PTH116
     except OSError:
         seen = None
-    observed = judge(given, seen, now)
+    observed = judge(given, seen, now, "" if given is not None else withheld(status))
     result = read_json(f"{run.path}/result.json") or {}
     meta = meta or {}
     config = meta.get("config")
@@ -185,7 +185,8 @@ def summarise(run: RunDirectory, curve: Curve, now: float | None = None) -> Summ
     )
     dead = observed.state == "interrupted" and observed.status.state != "interrupted"
     live = observed.status.state in LIVE
-    return Summary(row, observed.status.state, proven=dead or not live)
+    proven = (dead or not live) and observed.state != "stale"
+    return Summary(row, observed.status.state, proven)
 
 
 def _meta(run: RunDirectory) -> tuple[dict[str, Any] | None, str]:

@@ -32,12 +32,16 @@ def folder_stamp(folder: Path) -> str:
 
 
 def names(folder: Path) -> set[str]:
-    """The ids of the runs there; foreign files and links are passed over."""
+    """The ids of the runs there; foreign files and links are passed over.
+
+    Raises:
+        OSError: The folder is there and cannot be listed: its runs are not gone for that.
+    """
     try:
         with os.scandir(folder) as entries:
             match = RUN_ID.fullmatch
             return {e.name for e in entries if match(e.name) and e.is_dir(follow_symlinks=False)}
-    except OSError:
+    except FileNotFoundError:
         return set()
 
 
@@ -54,11 +58,11 @@ def newest_first(folder: Path, ids: Iterable[str]) -> list[str]:
 
 
 def stamp(run: RunDirectory) -> str:
-    """Changes when the run did; "" where it is gone."""
+    """Changes when the run did; "" where it is gone. Raises OSError where the disk is."""
     path = str(run.path)  # os.stat of it a hundred thousand times: Path.stat takes twice as long
     try:
         folder = os.stat(path)  # noqa: PTH116
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return ""
     try:
         status = os.stat(path + "/status.json")  # noqa: PTH116

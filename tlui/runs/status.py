@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from tlui.runs.files import overwrite, read_json, to_json, write_json
+from tlui.runs.files import overwrite, read_json, to_json, withheld, write_json
 from tlui.runs.process import Identity, liveness
 
 State = Literal[
@@ -194,18 +194,26 @@ def observe(path: Path, now: float | None = None) -> Observed:
         seen = path.stat().st_mtime
     except OSError:
         seen = None
-    return judge(given, seen, now)
+    return judge(given, seen, now, "" if given is not None else withheld(path))
 
 
-def judge(given: dict[str, Any] | None, seen: float | None, now: float | None = None) -> Observed:
+def judge(
+    given: dict[str, Any] | None,
+    seen: float | None,
+    now: float | None = None,
+    trouble: str = "",
+) -> Observed:
     """`observe` for who has read the file already.
 
     Args:
         given: The object in status.json, None where there is none.
         seen: The file's mtime.
         now: Unix time to measure the heartbeat's age against; the clock by default.
+        trouble: What `withheld` says of the file, where no object was read.
     """
     status = parse_status(given)
+    if trouble:
+        return Observed("stale", f"status.json cannot be read: {trouble}", _LOST, False)
     if status is None:
         reason = _LOST.reason
         if given is not None and isinstance(given.get("state"), str):

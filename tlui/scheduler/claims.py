@@ -294,13 +294,19 @@ class Claims:
         except OSError as error:
             for path in made:
                 path.unlink(missing_ok=True)
-            if isinstance(error, FileExistsError):
+            if isinstance(error, FileExistsError) or self._vague(error):
                 return False
             raise TluiError(
                 f"{self.folder}: cannot be written ({error.strerror}); free some space or mend "
                 "the permissions of tlui's home"
             ) from error
         return True
+
+    def _vague(self, error: OSError) -> bool:
+        """Whether `not permitted` means `exists`, for which SFTP, and so sshfs, has no word."""
+        from tlui.runs.place import NETWORK, filesystem
+
+        return error.errno == errno.EPERM and filesystem(self.folder) in NETWORK
 
     def _replace(self, claim: Claim, holders: tuple[Identity, ...]) -> None:
         write_json(self.folder / claim.name, {**claim.to_dict(), **_holders(holders)}, sync=False)

@@ -19,6 +19,7 @@ from typing import Any
 from tlui.errors import TluiError
 from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.environment import importable
+from tlui.runs.files import withheld
 from tlui.runs.process import identify
 from tlui.runs.status import read_status, write_status
 from tlui.scheduler import order
@@ -83,7 +84,8 @@ def start(
             continue
         status = read_status(run.status)
         if status is None or status.state != "queued":
-            _forget(home, run, claims)
+            if not withheld(run.status):  # it may be queued, and keeps its place
+                _forget(home, run, claims)
             continue
         ready = readiness(home, run)
         if ready.failed:

@@ -91,9 +91,15 @@ class StoreWatch:
 
         try:
             with contextlib.suppress(_Stopped), Index(self.home) as index:
+                trouble = ""
                 while not self._ended.is_set():
                     self._wake.clear()
-                    self._look(index)
+                    try:
+                        self._look(index)
+                        trouble = ""
+                    except OSError as error:  # a disk that is away for a while, said once
+                        if trouble != (trouble := f"{error.filename}: {error.strerror}"):
+                            self._post(WorkFailed("index", trouble))
                     self._wake.wait(POLL_SECONDS)
         except TluiError as error:
             self._post(WorkFailed("index", str(error)))
