@@ -33,7 +33,8 @@ def _own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TLUI_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TLUI_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TLUI_CONFIG", str(tmp_path / "config.toml"))
-    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"):
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    for name in ("TLUI_ASCII", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"):
         monkeypatch.delenv(name, raising=False)
 
 

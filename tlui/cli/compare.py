@@ -40,7 +40,7 @@ def compare(
         typer.Option(
             "--best-of",
             metavar="FIELD",
-            help="Only the best run of each value of a field: experiment, backbone, regime, cfg.…",
+            help="Only the best run of each value of a field: experiment, regime, cfg.KEY",
         ),
     ] = "",
     json: JsonOption = False,
@@ -131,11 +131,12 @@ def _show(rows: Sequence[Row], metrics: Sequence[str], ascii: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from tlui.cli.terminal import console, is_terminal, use_ascii
+    from tlui.cli.terminal import console, is_terminal
+    from tlui.runs.charset import ascii_only
     from tlui.runs.format import named, state_word
     from tlui.runs.text import printable
 
-    ascii = use_ascii(ascii)
+    ascii = ascii_only(ascii)
     settings = differing(rows)
     plain = not is_terminal()
     table: list[tuple[str, list[str], set[int]]] = [

@@ -59,7 +59,8 @@ def ls(
 
     In a pipe the columns stand apart by tabs, with the state in words.
     """
-    from tlui.cli.terminal import is_terminal, print_json_list, reading, use_ascii
+    from tlui.cli.terminal import is_terminal, print_json_list, reading
+    from tlui.runs.charset import ascii_only
     from tlui.runs.directory import Home
     from tlui.runs.index import Index
 
@@ -86,7 +87,7 @@ def ls(
             print(_empty(filter, others, store), file=sys.stderr)
             return
     if is_terminal():
-        _table(rows, chosen or USUAL, use_ascii(ascii))
+        _table(rows, chosen or USUAL, ascii_only(ascii))
     else:
         _lines(rows, chosen or PLAIN)
     if total > len(rows):

@@ -23,7 +23,9 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
     from tlui.cli.commands import app
+    from tlui.runs.charset import restrain
 
+    restrain()
     try:
         result = app(args=arguments, prog_name="tlui", standalone_mode=False)
     except TluiError as error:

@@ -45,10 +45,11 @@ def plot(
     home: HomeOption = None,
     ascii: AsciiOption = False,
 ) -> None:
-    """Plot a metric of runs: val_accuracy, train_loss, lr … or, by step, loss and accuracy."""
-    from tlui.cli.terminal import is_terminal, reading, use_ascii
+    """Plot a metric of runs: val_accuracy, train_loss, lr ... or, by step, loss and accuracy."""
+    from tlui.cli.terminal import is_terminal, reading
     from tlui.errors import TluiError
     from tlui.recipe.catalogue import unknown
+    from tlui.runs.charset import ascii_only
     from tlui.runs.directory import Home
     from tlui.runs.history import decimate, load
     from tlui.runs.history import smooth as smoothed
@@ -98,7 +99,7 @@ def plot(
     color = is_terminal() and not os.environ.get("NO_COLOR")
     unit = " (minutes)" if x == "time" else ""
     title = f"{printable(metric)} by {x}{unit}" + (f", smoothed {smooth:g}" if smooth else "")
-    for line in draw(curves, title, columns, lines, log_y, color, use_ascii(ascii)):
+    for line in draw(curves, title, columns, lines, log_y, color, ascii_only(ascii)):
         print(line)
 
 

@@ -51,9 +51,10 @@ def predict(
     Photos that cannot be read are named on stderr with the reason and make the exit code 1; the
     others are classified all the same.
     """
-    from tlui.cli.terminal import is_terminal, use_ascii
+    from tlui.cli.terminal import is_terminal
     from tlui.data.photos import find
     from tlui.errors import TluiError
+    from tlui.runs.charset import ascii_only
     from tlui.runs.directory import Home
     from tlui.runs.export import save
     from tlui.runs.reference import resolve
@@ -73,7 +74,7 @@ def predict(
     elif json:
         _print_json(asked, top)
     elif table:
-        _print_table(asked, top, use_ascii(ascii))
+        _print_table(asked, top, ascii_only(ascii))
     else:
         _print_lines(asked, top)
     for name, problem in asked.problems:

@@ -32,7 +32,7 @@ LEARNS = {"backbone": "head", "none": "all", "batchnorm": "all but BN"}
 
 
 def check(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Preset files.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Preset files.")],
     set: SetOption = None,
     only: OnlyOption = None,
     count: Annotated[

@@ -37,6 +37,7 @@ def show(
     from tlui.cli.tables import aligned
     from tlui.errors import TluiError
     from tlui.runs import format
+    from tlui.runs.charset import ascii_only
     from tlui.runs.directory import Home
     from tlui.runs.files import to_json
     from tlui.runs.text import printable
@@ -68,6 +69,7 @@ def show(
     if not found:
         print("nothing runs and nothing waits: tlui run PRESET starts something")
         return 0
+    ascii = ascii_only(ascii)
     rows = [["", "id", "state", "name", "where, or why it waits"]]
     for place in found:
         state = "‖ held" if place.state == "held" else format.state_word(place.state, ascii)

@@ -34,7 +34,7 @@ MemoryOption = Annotated[
 ]
 OnOption = Annotated[
     str | None,
-    typer.Option("--on", help="local, or slurm: jobs of the cluster. Same as --set run.on=…"),
+    typer.Option("--on", help="local, or slurm: jobs of the cluster. Same as --set run.on=WHERE"),
 ]
 JsonLinesOption = Annotated[
     bool, typer.Option("--json", help="JSON lines: run, epoch, alert, note, end, done records.")
@@ -142,14 +142,16 @@ def queue_presets(
 def choose_view(json: bool, ascii: bool = False, owned: bool = True) -> View:
     """JSON lines, plain lines where stdout is no terminal, else the live screen."""
     from tlui.cli.plain import JsonView, PlainView
+    from tlui.runs.charset import ascii_only
 
     if json:
         return JsonView()
+    ascii = ascii_only(ascii)
     if not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
-        return PlainView(ascii or not _unicode())
+        return PlainView(ascii)
     from tlui.cli.live import LiveView
 
-    return LiveView(ascii or not _unicode(), owned=owned)
+    return LiveView(ascii, owned=owned)
 
 
 def leave(home: Home, runs: Sequence[RunDirectory], json: bool) -> int:
@@ -180,7 +182,3 @@ def _announce(home: Home, runs: Sequence[RunDirectory], view: View, device: str)
     here = any(placed_on(run) == "local" for run in runs)
     if here and device == "auto" and (reason := no_gpu_reason()):
         view.say(f"{reason}: training on the CPU")
-
-
-def _unicode() -> bool:
-    return "utf" in (sys.stdout.encoding or "").lower()

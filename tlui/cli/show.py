@@ -29,7 +29,8 @@ def show(
     ascii: AsciiOption = False,
 ) -> None:
     """Show a run: settings, epochs, metrics of every split, classes and confusion matrix."""
-    from tlui.cli.terminal import print_json, use_ascii
+    from tlui.cli.terminal import print_json
+    from tlui.runs.charset import ascii_only
     from tlui.runs.directory import Home
     from tlui.runs.history import load
     from tlui.runs.index import Index
@@ -49,7 +50,7 @@ def show(
     if json:
         print_json(_json(directory, rows[0], result, epochs))
         return
-    for line in describe(directory, rows[0], result, load(directory), epochs, use_ascii(ascii)):
+    for line in describe(directory, rows[0], result, load(directory), epochs, ascii_only(ascii)):
         print(line)
 
 

@@ -1,8 +1,7 @@
-"""What stdout can take: its width, whether it is a terminal, whether it shows more than ASCII."""
+"""Writing to stdout: whether it is a terminal, JSON on it, tables on it."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -14,12 +13,6 @@ if TYPE_CHECKING:
 def is_terminal() -> bool:
     """Whether a person reads stdout."""
     return sys.stdout.isatty()
-
-
-def use_ascii(asked: bool) -> bool:
-    """Whether to keep to ASCII: asked for, or the terminal's encoding has no more."""
-    encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
-    return asked or bool(os.environ.get("TLUI_ASCII")) or not encoding.startswith("utf")
 
 
 def console() -> Console:

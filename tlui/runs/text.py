@@ -17,6 +17,16 @@ _UNSAFE = re.compile(
     "\ufff9-\ufffb\U000e0000-\U000e007f"  # interlinear marks, tags
     "]"
 )
+PLAIN = str.maketrans(
+    {
+        "…": "~", "–": "-", "—": "-", "·": "|", "×": "x", "▌": ">", "│": "|", "─": "-",
+        "━": "#", "█": "#", "╌": "-", "‖": "=",
+        "░": ".", "▒": "=", "→": ">", "←": "<", "↑": "^", "↓": "v", "✓": "+", "✗": "x", "↵": "<",
+        "●": "*", "○": ".", "■": "#", "▸": ">", "▾": "v", "≥": ">", "≤": "<", "«": "<", "»": ">",
+    }
+)  # fmt: skip
+"""What tlui draws, one ASCII character for each of its own."""
+_BEYOND = re.compile(f"{_UNSAFE.pattern}|[^\x00-\x7f]")
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -29,7 +39,22 @@ def printable(text: object, keep: str = "") -> str:
 
     A byte of a file name that is not UTF-8 (a lone surrogate from `os.fsdecode`) becomes `\xff`.
     """
-    return _UNSAFE.sub(lambda m: m[0] if m[0] in keep else _escape(m[0]), str(text))
+    return _escaped.sub(lambda m: m[0] if m[0] in keep else in_ascii(m[0]), str(text))
+
+
+_escaped = _UNSAFE
+
+
+def escape_beyond_ascii() -> None:
+    """Let `printable` escape all that is not ASCII from now on: the terminal shows no more."""
+    global _escaped
+    _escaped = _BEYOND
+
+
+def in_ascii(char: str) -> str:
+    r"""One of tlui's own characters by its likeness, one of other people's as `\xe9`, `\u732b`."""
+    plain = char.translate(PLAIN)
+    return escape(char) if plain == char else plain
 
 
 def json_safe(text: str) -> str:
@@ -45,7 +70,7 @@ def _json_escape(char: str) -> str:
     return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
 
 
-def _escape(char: str) -> str:
+def escape(char: str) -> str:
     code = ord(char)
     if char in _NAMED:
         return _NAMED[char]

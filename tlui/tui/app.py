@@ -6,14 +6,18 @@ nothing about what runs. It never imports TensorFlow.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import signal
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from textual import events
 from textual.app import App
+from textual.driver import Driver
 from textual.message import Message
 from textual.theme import Theme as TextualTheme
+from textual.widget import Widget
 
 from tlui.runs.directory import Home
 from tlui.runs.status import ENDED
@@ -25,6 +29,8 @@ from tlui.tui.watch import HIDDEN, Query, StoreWatch
 from tlui.tui.widgets.sheet import Sheet
 
 COLOURS = 8
+KEY_SECONDS = 0.5
+"""What the handling of one key may take before the next is taken all the same."""
 
 
 class TluiApp(App[int]):
@@ -43,9 +49,10 @@ class TluiApp(App[int]):
         keys: KeyTable | None = None,
         clock: Callable[[], float] | None = None,
         count_parameters: bool = True,
+        driver: type[Driver] | None = None,
     ) -> None:
         look = look or themes.choose()
-        super().__init__(ansi_color=look.ansi)
+        super().__init__(ansi_color=look.ansi, driver_class=driver)
         self.animation_level = "none"
         self.home = home
         self.look = look
@@ -89,6 +96,20 @@ class TluiApp(App[int]):
     def on_unmount(self) -> None:
         if self.watch_store._thread.is_alive():
             self.watch_store.stop()
+
+    async def on_event(self, event: events.Event) -> None:
+        """Take keys one by one: those that come in one packet, as over a slow line, are each for
+        the screen or field that the one before led to."""
+        if not isinstance(event, events.Key) or event.is_forwarded:
+            await super().on_event(event)
+            return
+        screen = self.screen
+        target = screen.focused or screen
+        await super().on_event(event)
+        for _ in range(2):  # a list hands on what was chosen by a message of its own
+            await _settled(screen, target)
+        if self.screen is not screen:
+            await _settled(self.screen, self.screen)
 
     # -- the store
 
@@ -271,6 +292,19 @@ class TluiApp(App[int]):
             self.screen.update_frame()
 
 
+async def _settled(screen: Widget, target: Widget) -> None:
+    """Wait until a widget, then its screen, have handled what they were sent so far."""
+    done = asyncio.Event()
+
+    def on_screen() -> None:
+        if not screen.call_later(done.set):
+            done.set()
+
+    if target.call_later(on_screen):
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(done.wait(), KEY_SECONDS)
+
+
 def _textual_theme(kind: str) -> TextualTheme:
     dark = kind == "dark"
     background = themes.BACKGROUND["dark" if dark else "light"]
@@ -309,6 +343,8 @@ def run(home: Home, *, ascii: bool = False, mouse: bool = True) -> int:
     that ignores SIGHUP: reading from it for ever would keep a core busy.
     """
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    app = TluiApp(home, look=themes.choose(ascii))
+    from tlui.tui.driver import SteadyDriver
+
+    app = TluiApp(home, look=themes.choose(ascii), driver=SteadyDriver)
     result = app.run(mouse=mouse)
     return result if isinstance(result, int) else app.return_code or 0

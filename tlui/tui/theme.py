@@ -15,6 +15,8 @@ from typing import Literal
 
 from rich.style import Style
 
+from tlui.runs.charset import ascii_only
+
 Look = Literal["dark", "light", "ansi", "none"]
 LOOKS: tuple[Look, ...] = ("dark", "light", "ansi", "none")
 
@@ -174,9 +176,9 @@ def choose(ascii: bool = False, look: str | None = None) -> Theme:
     `NO_COLOR` and TERM=dumb give none; $TLUI_THEME or `look` (dark, light, ansi) win over what
     is found out: 16 colours or fewer give ansi, $COLORFGBG with a light background gives light.
     """
-    plain = ascii or not _speaks_unicode()
+    plain = ascii_only(ascii)
     if "NO_COLOR" in os.environ or os.environ.get("TERM") in ("dumb", "unknown"):
-        return Theme("none", plain or os.environ.get("TERM") == "dumb")
+        return Theme("none", plain)
     asked = look or os.environ.get("TLUI_THEME")
     for known in LOOKS:
         if asked == known:
@@ -193,16 +195,3 @@ def choose(ascii: bool = False, look: str | None = None) -> Theme:
         return Theme("ansi", plain)
     background = os.environ.get("COLORFGBG", "").rpartition(";")[2]
     return Theme("light" if background in ("7", "15") else "dark", plain)
-
-
-def _speaks_unicode() -> bool:
-    import codecs
-    import locale
-    import sys
-
-    written = getattr(sys.__stderr__, "encoding", None)  # the app draws on the standard error
-    try:
-        names = [locale.getpreferredencoding(False), *([written] if written else [])]
-        return all(codecs.lookup(name).name == "utf-8" for name in names)
-    except LookupError:
-        return False

@@ -13,17 +13,9 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
+from tlui.runs.text import PLAIN
 from tlui.tui.lines import Line, cells, fill, width_of
 from tlui.tui.theme import Theme
-
-ASCII = str.maketrans(
-    {
-        "…": "~", "–": "-", "—": "-", "·": "|", "×": "x", "▌": ">", "│": "|", "─": "-",
-        "━": "#", "█": "#",
-        "░": ".", "▒": "=", "→": ">", "←": "<", "↑": "^", "↓": "v", "✓": "+", "✗": "x", "↵": "<",
-        "●": "*", "○": ".", "■": "#", "▸": ">", "▾": "v", "≥": ">", "≤": "<", "«": "<", "»": ">",
-    }
-)  # fmt: skip
 
 
 class Sheet(Widget):
@@ -112,7 +104,7 @@ class Sheet(Widget):
 
 
 def _ascii(text: str) -> str:
-    return text if text.isascii() else text.translate(ASCII)
+    return text if text.isascii() else text.translate(PLAIN)
 
 
 def _changed(before: Line | None, after: Line, width: int) -> tuple[int, int]:
