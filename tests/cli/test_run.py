@@ -11,6 +11,7 @@ from factory import make_run
 
 from tlui.cli import main
 from tlui.runs.directory import Home
+from tlui.runs.files import write_json
 from tlui.scheduler import order
 from tlui.scheduler.claims import CPU, Claims
 
@@ -104,6 +105,7 @@ class TestRefusals:
             ("head-1e-3", "run head-1e-3 ({head}) has no saved weights: neither best.npz nor"),
             ("lost", "run lost ({lost}) failed: no memory; tlui resume {lost} goes on with it"),
             ("@last", "run twin ({twin}) has no saved weights"),
+            ("other", "run {other} has another backbone: MobileNetV2 at alpha 0.35. Received: "),
             ("saved", ""),
             ("later", ""),
         ],
@@ -118,21 +120,31 @@ class TestRefusals:
         reference: str,
         says: str,
     ) -> None:
+        mine = {"backbone.name": "SmallConvNet", "backbone.alpha": 1.0}
         made = {
-            name: make_run(busy, name=name, state=state, epochs=1, created=1e9 + age, reason=reason)
+            name: make_run(
+                busy,
+                name=name,
+                state=state,
+                epochs=1,
+                created=1e9 + age,
+                reason=reason,
+                config=None if name == "other" else mine,
+            )
             for age, (name, state, reason) in enumerate(
                 [
                     ("head-1e-3", "finished", ""),
                     ("lost", "failed", "no memory"),
+                    ("other", "finished", ""),
                     ("saved", "finished", ""),
                     ("later", "queued", ""),
                 ]
             )
         }
         (made["saved"].checkpoints / "last.npz").touch()
-        make_run(busy, name="twin", created=2e9)
+        make_run(busy, name="twin", created=2e9, config=mine)
         ids = {name.partition("-")[0]: run.id for name, run in made.items()}
-        ids["twin"] = make_run(busy, name="twin", created=3e9).id
+        ids["twin"] = make_run(busy, name="twin", created=3e9, config=mine).id
         ids["head_"] = ids["head"][:-1] + ("0" if ids["head"][-1] != "0" else "1")
         text = f"""
 name = "from"
@@ -191,6 +203,17 @@ class TestQueue:
         assert [line.split()[0] for line in said if "queued" in line] == ids and len(ids) == 3
         assert any(f"tlui watch {ids[0]}" in line for line in said)
         assert {busy.run(i).read_meta()["preset"] for i in ids} == {"mine"}
+
+    def test_one_that_fails_at_once_is_told_and_counts(
+        self, home: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        lost = make_run(home, name="lost", state="failed", reason="no memory")
+        child = make_run(home, name="child", state="failed")
+        write_json(child.meta, {**child.read_meta(), "parents": [lost.id]})
+        assert main.run(["resume", "--detach", child.id]) == 1
+        seen = capsys.readouterr()
+        assert f"tlui: {child.id}: cannot start: lost ({lost.id}) failed: no memory" in seen.err
+        assert "they go on by themselves" not in seen.out
 
     def test_showing_and_changing_it(
         self, busy: Home, preset: str, capsys: pytest.CaptureFixture[str]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tlui.recipe.lab import Point
-from tlui.recipe.present import missing_files
+from tlui.recipe.present import missing_files, missing_weights
 from tlui.recipe.preset import parse_preset
 
 
@@ -44,6 +44,19 @@ def test_a_word_that_is_nearly_one(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("weights", ["imagenet", "none", "run:0a1b2c3d"])
 def test_nothing_is_missing(tmp_path: Path, weights: str) -> None:
     assert missing_files([point(str(tmp_path), weights)]) == []
+
+
+def test_weights_that_are_to_be_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    wanting = point(str(tmp_path), "imagenet")
+    file = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
+    assert missing_weights([wanting, wanting, point(str(tmp_path), "none")]) == [
+        f"backbone.weights: {file} is not in {tmp_path}/models yet; "
+        "the first run downloads it, or tlui weights pull beforehand"
+    ]
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / file).touch()
+    assert missing_weights([wanting]) == []
 
 
 def test_a_file_in_place_of_a_folder(tmp_path: Path) -> None:

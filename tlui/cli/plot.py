@@ -58,7 +58,7 @@ def plot(
     from tlui.runs.text import printable
 
     if x not in XS:
-        raise TluiError(unknown("x axis", x, XS), 2)
+        raise TluiError(unknown("axis", x, XS), 2)
     if bool(runs) == bool(filter):
         raise TluiError("name the runs to plot, or give --filter", 2)
     store = Home.at(home, create=False)

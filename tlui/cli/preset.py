@@ -11,7 +11,7 @@ from tlui.cli.options import HomeOption, JsonOption
 from tlui.errors import PresetError, TluiError
 
 if TYPE_CHECKING:
-    from tlui.recipe.preset import Preset
+    from tlui.recipe.preset import Point, Preset
     from tlui.recipe.schema import Experiment
 
 SetOption = Annotated[
@@ -128,7 +128,7 @@ def _print_json(presets: list[Preset], counts: list[list[dict[str, Any]] | None]
 
 
 def _print_preset(preset: Preset, counted: list[dict[str, Any]] | None, wanted: bool) -> None:
-    from tlui.recipe.present import missing_files
+    from tlui.recipe.present import missing_files, missing_weights
     from tlui.runs.text import printable
 
     runs = "1 run" if len(preset.points) == 1 else f"{len(preset.points)} runs"
@@ -148,7 +148,7 @@ def _print_preset(preset: Preset, counted: list[dict[str, Any]] | None, wanted: 
                     policy_text(phase.lr),
                     str(phase.epochs),
                     _learning(phases, k),
-                    _parents(point.parents, preset) if k == 0 else "",
+                    _starts_from(point, preset) if k == 0 else "",
                 ]
             )
     if not counted:
@@ -158,7 +158,8 @@ def _print_preset(preset: Preset, counted: list[dict[str, Any]] | None, wanted: 
     for row in [header, *rows]:
         cells = [printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True)]
         typer.echo("  " + "  ".join(cells).rstrip())
-    for note in [*preset.notes, *missing_files(preset.points)]:
+    absent = [*missing_files(preset.points), *missing_weights(preset.points)]
+    for note in [*preset.notes, *absent]:
         typer.echo(f"  note: {printable(note)}")
     if wanted and counted is None:
         typer.echo("  note: parameters could not be counted (is TensorFlow installed?)")
@@ -188,9 +189,15 @@ def policy_text(lr: Any) -> str:
     return rate if lr.policy == "constant" else f"{lr.policy} {rate}"
 
 
-def _parents(parents: tuple[str, ...], preset: Preset) -> str:
-    if len(parents) <= 1:
-        return "".join(parents)
+def _starts_from(point: Point, preset: Preset) -> str:
+    """The runs a point starts from: of this preset, or one that is there."""
+    parents, start = point.parents, point.experiment.start_from
+    if not parents:
+        weights = point.experiment.backbone.weights
+        given = weights if weights.startswith("run:") else ""
+        return f"run {start.run}" if start is not None and start.run else given.replace(":", " ")
+    if len(parents) == 1:
+        return parents[0]
     one = next(point.experiment for point in preset.points if point.name == parents[0])
     return f"best of {one.origin.experiment if one.origin else parents[0]} ({len(parents)})"
 

@@ -155,22 +155,28 @@ def choose_view(json: bool, ascii: bool = False, owned: bool = True) -> View:
 
 
 def leave(home: Home, runs: Sequence[RunDirectory], json: bool) -> int:
-    """Start what fits and say how to come back."""
+    """Start what fits and say how to come back; the exit code is 1 where one failed at once."""
     from tlui.runs.files import to_json
     from tlui.runs.text import printable
     from tlui.scheduler.start import start
 
     start(home)
+    failed = []
     for run in runs:
         name, state = str(run.read_meta().get("name")), run.observe().state
+        if state == "failed":
+            failed.append(run)
         if json:
             record = {"type": "run", "id": run.id, "name": name, "state": state}
             print(to_json(record), flush=True)
         else:
             print(f"{run.id}  {state:8}  {printable(name)}")
-    if not json:
-        print(f"\nthey go on by themselves: tlui watch {runs[0].id}, tlui queue", flush=True)
-    return 0
+    going = [run for run in runs if run not in failed]
+    if going and not json:
+        print(f"\nthey go on by themselves: tlui watch {going[0].id}, tlui queue", flush=True)
+    for run in failed:
+        print(f"tlui: {run.id}: {printable(run.observe().reason)}", file=sys.stderr)
+    return int(bool(failed))
 
 
 def _announce(home: Home, runs: Sequence[RunDirectory], view: View, device: str) -> None:

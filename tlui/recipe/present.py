@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from tlui.recipe.catalogue import nearest
+from tlui.recipe.catalogue import nearest, weights_at_hand, weights_file, weights_folder
 from tlui.recipe.lab import Point
 from tlui.recipe.problems import escape
 from tlui.recipe.resolve import UNKNOWN_PATH
@@ -37,6 +37,22 @@ def missing_files(points: Iterable[Point]) -> list[str]:
             near = nearest(name, WORDS) if "." not in name else None
             hint = f'did you mean "{near}"?' if near else "or imagenet, none, run:ID"
             found[f"{place}: there is no file {escape(weights)} ({hint})"] = None
+    return list(found)
+
+
+def missing_weights(points: Iterable[Point]) -> list[str]:
+    """One line for every backbone whose ImageNet weights Keras will have to download, each once."""
+    found: dict[str, None] = {}
+    for point in points:
+        backbone, size = point.experiment.backbone, point.experiment.dataset.image_size
+        if backbone.weights != "imagenet" or point.experiment.start_from is not None:
+            continue
+        if not weights_at_hand(backbone.name, backbone.alpha, size):
+            file = weights_file(backbone.name, backbone.alpha, size)
+            found[
+                f"{point.place(('backbone', 'weights'))}: {file} is not in {weights_folder()} yet; "
+                "the first run downloads it, or tlui weights pull beforehand"
+            ] = None
     return list(found)
 
 

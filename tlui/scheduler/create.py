@@ -136,17 +136,19 @@ def names_runs(points: Sequence[Point]) -> bool:
 def missing_runs(home: Home, points: Sequence[Point]) -> list[str]:
     """One line, `start_from.run: …`, for every run that cannot be started from, each once.
 
-    There is no such run, several may be meant, it has ended without a result, or its weights are
-    gone; nothing is said of one that may still end well.
+    There is no such run, several may be meant, its backbone is another, it has ended without a
+    result, or its weights are gone; nothing is said of one that may still end well.
     """
     found: dict[str, None] = {}
-    reasons: dict[str, str] = {}
+    reasons: dict[tuple[str, str, float], str] = {}
     for point in points:
         for loc, reference in _references(point.experiment):
-            if reference not in reasons:
-                reasons[reference] = _why_not(home, reference)
-            if reasons[reference]:
-                found[f"{point.place(loc)}: {reasons[reference]}"] = None
+            backbone = point.experiment.backbone
+            asked = (reference, backbone.name, backbone.alpha)
+            if asked not in reasons:
+                reasons[asked] = _why_not(home, *asked)
+            if reasons[asked]:
+                found[f"{point.place(loc)}: {reasons[asked]}"] = None
     return list(found)
 
 
@@ -158,9 +160,19 @@ def _references(experiment: Experiment) -> Iterator[tuple[Loc, str]]:
         yield ("start_from", "run"), experiment.start_from.run
 
 
-def _why_not(home: Home, reference: str) -> str:
+def _why_not(home: Home, reference: str, name: str, alpha: float) -> str:
+    """Why a run's weights cannot be started from in a backbone; '' where they can."""
     try:
-        return unusable(resolve(home, reference))
+        run = resolve(home, reference)
+        config = run.read_meta().get("config")
+        known = config if isinstance(config, dict) else {}
+        theirs = (known.get("backbone.name", name), known.get("backbone.alpha", alpha))
+        if theirs != (name, alpha):
+            return (
+                f"run {run.id} has another backbone: {theirs[0]} at alpha {theirs[1]}. "
+                f"Received: {name} at alpha {alpha:g}"
+            )
+        return unusable(run)
     except TluiError as error:
         first, *near = [" ".join(line.split()) for line in str(error).splitlines()]
         return f"{first} {', '.join(near)}".rstrip()

@@ -23,7 +23,7 @@ GPU_FULL = re.compile(
 )
 """What TensorFlow says, as an internal error, where a GPU has no memory left for a copy or a
 library; that it means this: tensorflow/tensorflow#7025."""
-SPACE_ADVICE = "Free some space, then resume: the last good checkpoint is kept."
+SPACE_ADVICE = "Free some space, then resume: it goes on from its last good checkpoint."
 
 
 @dataclass(frozen=True)

@@ -269,10 +269,10 @@ class Fit:
         try:
             self.checkpoints.write(self._checkpoint())
         except OSError as error:
+            kept = "the last good one is kept" if self.checkpoints.last.exists() else "none yet"
             self.reporter.alert(
                 "checkpoint",
-                f"no checkpoint at {occasion}: {error.strerror or error}; the last good one is "
-                "kept. Free some space",
+                f"no checkpoint at {occasion}: {error.strerror or error}; {kept}. Free some space",
                 once=self.state.epoch,
             )
 
