@@ -29,6 +29,9 @@ JANE, JOHN = 47_001, 47_002
 LAB = 47_100
 """A group both belong to."""
 
+HOMELESS = Path("/proc/nobody")
+"""A home folder that is not there and that nobody can make."""
+
 INIT = """
 set -e
 hostname "$1"
@@ -117,7 +120,7 @@ class Machine:
         """A command's outcome, stdout and stderr read as text."""
         return subprocess.run(
             self.command(*words, user=user),
-            env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": "/nonexistent", **environment},
+            env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(HOMELESS), **environment},
             capture_output=True,
             text=True,
             timeout=SLOW_SECONDS,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from faults.machine import JANE, JOHN, LAB, Machine, machine, shared_folder
+from faults.machine import HOMELESS, JANE, JOHN, LAB, Machine, machine, shared_folder
 from faults.real import PRESET
 from scheduler.test_devices import Nvml, pick
 
@@ -59,7 +59,7 @@ class Place:
         places = {
             "TLUI_HOME": str(home),
             "TLUI_CACHE": str(self.folder / f"cache-{who}"),
-            "TLUI_CONFIG": "/nonexistent/config.toml",
+            "TLUI_CONFIG": str(HOMELESS / "config.toml"),
         }
         done = self.host.tlui(*words, user=who, **{**places, **environment})
         assert "bug in tlui" not in done.stderr and "Traceback" not in done.stderr, done.stderr
@@ -126,7 +126,7 @@ def test_nobody_can_forge_what_a_run_leaves(place: Place) -> None:
         user=JANE,
         TLUI_HOME=str(home),
         TLUI_CACHE=str(group / "cache"),
-        TLUI_CONFIG="/nonexistent/config.toml",
+        TLUI_CONFIG=str(HOMELESS / "config.toml"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     places = [path for path in [home, group / "cache", *home.rglob("*")] if path != group]
