@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import tomli_w
+from factory import make_run
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from scheduler.bench import Bench
 
 from tlui.errors import PresetError, TluiError
@@ -13,7 +17,7 @@ from tlui.runs.files import write_json
 from tlui.runs.index import Index
 from tlui.runs.status import Status, write_status
 from tlui.scheduler import order
-from tlui.scheduler.create import create_runs
+from tlui.scheduler.create import create_runs, missing_runs
 from tlui.scheduler.order import Wishes
 from tlui.scheduler.parents import readiness, take_parent
 
@@ -111,6 +115,34 @@ def test_starting_from_a_run_that_is_not_there_makes_nothing(home: Home) -> None
     with pytest.raises(TluiError, match="abcdef01"):
         create_runs(home, parse_preset(text))
     assert list(home) == [] and order.entries(home) == []
+
+
+@given(
+    st.text(max_size=20)
+    | st.sampled_from(
+        ["@", "@0", "@99999999999999999999", "#", "..", "/", "head#f", "%", "9" * 999]
+    )
+)
+@settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_whatever_a_run_is_called_the_answer_is_a_line(home: Home, reference: str) -> None:
+    if not list(home):
+        make_run(home, name="head-1e-3")
+    text = LAB.replace('experiment = "head", pick = "PICK"', f"run = {toml_string(reference)}")
+    try:
+        points = parse_preset(text).points
+    except PresetError:
+        return
+    for line in missing_runs(home, points):
+        assert line.startswith("experiment[full].start_from.run: ")
+        assert not set(line) & {"\n", "\r", "\x1b", "\0"}
+
+
+def toml_string(text: str) -> str:
+    return tomli_w.dumps({"a": text}).removeprefix("a = ").strip()
 
 
 def test_data_and_weights_that_are_not_there_make_nothing(home: Home) -> None:
