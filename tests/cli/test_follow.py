@@ -212,6 +212,23 @@ class TestWithoutATerminal:
         runs = {first: "finished", second: "failed"}
         assert last == {"type": "done", "exit_code": 1, "runs": runs}
 
+    @pytest.mark.parametrize("view", ["plain", "json"])
+    def test_why_nothing_goes_on_is_said_once(self, bench: Bench, view: str) -> None:
+        other = bench.add("wait-other")
+        bench.start()
+        bench.running(other)
+        command = [sys.executable, DRIVER, str(bench.home.path), view, "owned", "finish-1"]
+        with subprocess.Popen(
+            command, env=environment(), stdout=subprocess.PIPE, text=True
+        ) as front:
+            assert front.stdout is not None
+            lines = [next(line for line in front.stdout if "waits for" in line)]
+            bench.go()
+            lines += list(front.stdout)
+        assert front.returncode == 0
+        told = [line for line in lines if f"waits for the CPU, where {other.id} runs" in line]
+        assert len(told) == 1 and only(bench, "finish-1").id in told[0]
+
     def test_names_cannot_write_to_the_terminal(self, bench: Bench) -> None:
         done = self.run(bench, "plain", "finish\x1b[2J[red]x")
         assert "\x1b" not in done.stdout

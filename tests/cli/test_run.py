@@ -55,6 +55,7 @@ class TestRefusals:
         [
             (["--set", "train.batch_sise=3"], "batch_size"),
             (["--device", "tpu"], "auto, cpu, gpu or gpu:N"),
+            (["--device", "gpu:77"], "--device gpu:77: asks for "),
             (["--only", "nothing"], "nothing"),
             (["--per-device", "0"], "per-device"),
             (["--on", "moon"], "moon"),

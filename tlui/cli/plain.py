@@ -27,12 +27,37 @@ from tlui.runs.text import printable
 SHOWN = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
 
+WAIT_SECONDS = 3.0
+"""How long a reason to wait must stand before it is told: between two runs there is always one."""
+
+
+class Waiting:
+    """Why nothing of ours goes on, once for each reason."""
+
+    def __init__(self) -> None:
+        self._reason = ""
+        self._since = 0.0
+        self._told = False
+
+    def news(self, all_runs: Sequence[Watched]) -> str:
+        """A reason that stands and was not told yet, as a line; else empty."""
+        left = [one for one in all_runs if not one.over]
+        idle = bool(left) and all(one.state == "queued" for one in left)
+        reason = left[0].waits if idle else ""
+        if reason != self._reason:
+            self._reason, self._since, self._told = reason, time.monotonic(), False
+        if not reason or self._told or time.monotonic() - self._since < WAIT_SECONDS:
+            return ""
+        self._told = True
+        return f"{label(left[0])}  {printable(reason)}"
+
+
 class PlainView:
     """One line an epoch, one a change of state; the tables at the end."""
 
     def __init__(self, ascii: bool = False) -> None:
         self.ascii = ascii
-        self._last = ""
+        self._waiting = Waiting()
 
     def say(self, message: str) -> None:
         self._print(printable(message))
@@ -53,6 +78,8 @@ class PlainView:
         for one in all_runs:
             tell_epochs(one, self._epoch)
             tell_alerts(one, self._alert)
+        if line := self._waiting.news(all_runs):
+            self._print(line)
 
     def ended(self, one: Watched) -> None:
         from tlui.cli.tables import conclusion
@@ -94,6 +121,7 @@ class JsonView:
 
     def __init__(self) -> None:
         self._told: set[str] = set()
+        self._waiting = Waiting()
 
     def say(self, message: str) -> None:
         self._print("note", message=message)
@@ -118,6 +146,8 @@ class JsonView:
                 self.changed(one)
             tell_epochs(one, self._epoch)
             tell_alerts(one, self._alert)
+        if line := self._waiting.news(all_runs):
+            self.say(line)
 
     def ended(self, one: Watched) -> None:
         tell_epochs(one, self._epoch)

@@ -24,14 +24,19 @@ def resume(
 ) -> int:
     """Continue interrupted, failed, stopped or killed runs; then as tlui run."""
     from tlui.cli.follow import follow
-    from tlui.cli.run import choose_view, leave, wishes
+    from tlui.cli.run import choose_view, leave, require_devices, wishes
     from tlui.runs.directory import Home
     from tlui.runs.reference import resolve
     from tlui.scheduler import control
+    from tlui.scheduler.backends import placed_on
+    from tlui.scheduler.start import devices_wanted
 
     store = Home.at(home)
     wanted = wishes(device, per_device, min_free_memory)
     chosen = [resolve(store, run) for run in runs]
+    if not detach:
+        local = [run for run in chosen if placed_on(run) == "local"]
+        require_devices(wanted, [devices_wanted(run) for run in local])
     for run in chosen:
         control.resume(store, run, wanted)
     if detach:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -83,6 +83,7 @@ def run(
         only or [],
         name,
         wishes(device, per_device, min_free_memory),
+        here=not detach,
     )
     view = choose_view(json, ascii)
     _announce(store, runs, view, device)
@@ -103,6 +104,26 @@ def wishes(device: str, per_device: int = 1, min_free_memory: int = 0) -> Wishes
     return Wishes(device=device, per_device=per_device, min_free_memory=min_free_memory)
 
 
+def require_devices(wanted: Wishes, counts: Iterable[int]) -> None:
+    """Refuse to wait for devices that this host does not have.
+
+    Args:
+        wanted: What the command line asked for.
+        counts: How many devices each run trains on at once.
+
+    Raises:
+        TluiError: It never could train one of them.
+    """
+    from tlui.errors import TluiError
+    from tlui.scheduler.devices import list_devices, never
+
+    devices = list_devices()
+    for count in sorted(set(counts)):
+        if why := never(wanted, count, devices):
+            text = f"--device {wanted.device}: {why}; --detach queues it for a host that has it"
+            raise TluiError(text, 2)
+
+
 def placing(on: str | None) -> list[str]:
     """`--on` as an override of the preset."""
     return [] if on is None else [f"run.on={on}"]
@@ -115,8 +136,14 @@ def queue_presets(
     only: Sequence[str],
     name: str | None,
     wanted: Wishes,
+    *,
+    here: bool = False,
 ) -> list[RunDirectory]:
-    """Read all presets first, then make their runs, so that a bad one leaves nothing behind."""
+    """Read all presets first, then make their runs, so that a bad one leaves nothing behind.
+
+    With `here` this host itself must have the devices they want; in a queue they may wait for one
+    that does.
+    """
     from tlui.errors import PresetError
     from tlui.recipe.preset import load_preset
     from tlui.scheduler.create import create_runs, refuse_absent
@@ -133,6 +160,9 @@ def queue_presets(
             problems += error.problems
     if problems:
         raise PresetError(problems)
+    if here:
+        placed = [one.experiment for preset in loaded for one in preset.points]
+        require_devices(wanted, [e.train.devices for e in placed if e.run.on == "local"])
     for preset in loaded:
         for note in preset.notes:
             print(f"tlui: {note}", file=sys.stderr)

@@ -112,15 +112,11 @@ def choose(
     if wishes.device == "cpu" or (wishes.device == "auto" and not gpus):
         full = _full(THE_CPU, wishes, claims, promised)
         return Choice(reason=full) if full else Choice((THE_CPU,))
-    if not gpus:
-        return Choice(reason="asks for a GPU, and this host has none (see tlui doctor)")
+    if why := never(wishes, count, devices):
+        return Choice(reason=why)
     named = wishes.device.partition(":")[2]
     if named:
-        gpus = [g for g in gpus if named in (str(g.index), g.key) or g.key.startswith(named)]
-        if not gpus:
-            return Choice(reason=f"asks for GPU {named}, which this host does not have")
-    if len(gpus) < count:
-        return Choice(reason=f"asks for {count} GPUs, and this host has {len(gpus)}")
+        gpus = _named(gpus, named)
     free: list[Device] = []
     reasons: list[str] = []
     for gpu in gpus:
@@ -140,6 +136,28 @@ def choose(
 
     free.sort(key=crowd)
     return Choice(tuple(free[:count]))
+
+
+def never(wishes: Wishes, count: int, devices: Sequence[Device]) -> str:
+    """Why this host can never give a run its devices; '' where it can, if not now."""
+    gpus = [device for device in devices if device.kind == "gpu"]
+    if wishes.device == "cpu" or (wishes.device == "auto" and not gpus):
+        return ""
+    if not gpus:
+        return "asks for a GPU, and this host has none (see tlui doctor)"
+    named = wishes.device.partition(":")[2]
+    if named:
+        gpus = _named(gpus, named)
+        if not gpus:
+            return f"asks for GPU {named}, which this host does not have"
+    if len(gpus) < count:
+        return f"asks for {count} GPUs, and this host has {len(gpus)}"
+    return ""
+
+
+def _named(gpus: Sequence[Device], named: str) -> list[Device]:
+    """The GPUs of that index, UUID or beginning of one."""
+    return [g for g in gpus if named in (str(g.index), g.key) or g.key.startswith(named)]
 
 
 def _full(device: Device, wishes: Wishes, claims: Claims, promised: Mapping[str, int]) -> str:
