@@ -16,6 +16,9 @@ TURNING_EPOCHS = 3
 """Epochs in a row in which val_loss rises while train_loss falls."""
 LEAST_CHANGE = 1e-3
 """Relative change of the head's weights over an epoch below which the rate is too small."""
+STILL_EPOCHS = 2
+"""So many epochs at the start of a phase must pass like that: later on a network that has learnt
+what it can, or a rate that was meant to fall, moves little as well."""
 INPUT_SHARE = 0.5
 """Share of an epoch spent waiting for images that makes it bound by its input."""
 
@@ -29,7 +32,7 @@ class Watch:
         kernels = [v for v in learner.variables if len(v.shape) > 1]
         self._kernel = kernels[-1] if kernels else None
         self._before = self._weights()
-        self._epochs = 0
+        self._epochs = self._still = 0
 
     def epoch(self, row: dict[str, Any], spent: float, waited: float) -> None:
         """An epoch of `spent` seconds, `waited` of them for batches, gave these metrics."""
@@ -57,7 +60,7 @@ class Watch:
             self._reporter.alert(
                 "val_turning_up",
                 f"val_loss has risen for {TURNING_EPOCHS} epochs while train_loss falls: "
-                "it begins to overfit",
+                "it may begin to overfit; the best epoch is kept, so stopping now loses nothing",
                 once=self._state.phase,
             )
 
@@ -67,11 +70,12 @@ class Watch:
             return
         change = float(np.linalg.norm(self._before - before))
         size = float(np.linalg.norm(before))
-        if size > 0 and change < LEAST_CHANGE * size:
+        self._still += size > 0 and change < LEAST_CHANGE * size
+        if self._still == self._epochs == STILL_EPOCHS:
             self._reporter.alert(
                 "lr_too_small",
-                f"the head's weights changed by {change / size:.1g} of their size in an epoch: "
-                f"learning rate {rate:g} hardly moves them",
+                f"learning rate {rate:g} hardly moves the weights: the head's changed by "
+                f"{change / size:.1g} of their size in an epoch; a larger one would learn faster",
                 once=self._state.phase,
             )
 

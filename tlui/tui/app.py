@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -16,8 +17,8 @@ from textual import events
 from textual.app import App
 from textual.driver import Driver
 from textual.message import Message
+from textual.message_pump import MessagePump
 from textual.theme import Theme as TextualTheme
-from textual.widget import Widget
 
 from tlui.runs.directory import Home
 from tlui.runs.status import ENDED
@@ -67,6 +68,8 @@ class TluiApp(App[int]):
         self.page: Page | None = None
         self.marked: dict[str, int] = {}
         """Marked run id -> colour, kept as long as the app."""
+        self._keys: deque[events.Key] = deque()
+        """Pressed and not handled yet, the first one being handled."""
         self.watch_store = StoreWatch(home, self._post)
         if clock is not None:
             from tlui.tui.widgets import run_table
@@ -103,13 +106,20 @@ class TluiApp(App[int]):
         if not isinstance(event, events.Key) or event.is_forwarded:
             await super().on_event(event)
             return
-        screen = self.screen
-        target = screen.focused or screen
-        await super().on_event(event)
-        for _ in range(2):  # a list hands on what was chosen by a message of its own
-            await _settled(screen, target)
-        if self.screen is not screen:
-            await _settled(self.screen, self.screen)
+        self._keys.append(event)
+        if len(self._keys) == 1:
+            self.run_worker(self._take_keys(), group="keys")
+
+    async def _take_keys(self) -> None:
+        while self._keys:
+            screen = self.screen
+            target = screen.focused or screen
+            await super().on_event(self._keys[0])
+            for _ in range(2):  # a list hands on what was chosen by a message of its own
+                await _settled(target, screen, self)
+            if self.screen is not screen:
+                await _settled(self.screen)
+            self._keys.popleft()
 
     # -- the store
 
@@ -292,17 +302,19 @@ class TluiApp(App[int]):
             self.screen.update_frame()
 
 
-async def _settled(screen: Widget, target: Widget) -> None:
-    """Wait until a widget, then its screen, have handled what they were sent so far."""
+async def _settled(*pumps: MessagePump) -> None:
+    """Wait until widgets, one after the other, have handled what they were sent so far."""
     done = asyncio.Event()
 
-    def on_screen() -> None:
-        if not screen.call_later(done.set):
+    def next_of(rest: tuple[MessagePump, ...]) -> None:
+        if not rest:
             done.set()
+        elif not rest[0].call_later(next_of, rest[1:]):
+            next_of(rest[1:])  # it is gone, and what it was sent with it
 
-    if target.call_later(on_screen):
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(done.wait(), KEY_SECONDS)
+    next_of(pumps)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(done.wait(), KEY_SECONDS)
 
 
 def _textual_theme(kind: str) -> TextualTheme:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.containers import Container
@@ -14,7 +14,7 @@ from tlui.runs.status import LIVE
 from tlui.runs.text import printable
 from tlui.tui import describe, report
 from tlui.tui.chart.line_chart import LineChart
-from tlui.tui.lines import Line, clip, ends
+from tlui.tui.lines import Line, clip, ends, wrap
 from tlui.tui.live import LiveRun, RunWatch
 from tlui.tui.messages import RunChanged, WorkDone, WorkFailed
 from tlui.tui.screens.framed import MEDIUM, Framed
@@ -42,16 +42,30 @@ class TopLines(Sheet):
 
 
 class AlertLine(Sheet):
-    """The newest warning, beside what it warns of."""
+    """The newest warning, in two lines where one is too short for it."""
 
-    DEFAULT_CSS = "AlertLine { height: 1; display: none; } AlertLine.some { display: block; }"
+    DEFAULT_CSS = "AlertLine { display: none; } AlertLine.some { display: block; }"
 
     def __init__(self) -> None:
         super().__init__()
         self.text = ""
 
+    def say(self, text: str) -> None:
+        """Show this from now on; nothing for an empty text."""
+        self.text = text
+        self.styles.height = 1 if len(text) <= self.app.size.width - 3 else 2
+        self.set_class(bool(text), "some")
+        self.redraw()
+
     def build(self, width: int, height: int) -> list[Line]:
-        return [clip([(" ! " + self.text, "warn")], width)]
+        first, *rest = wrap(self.text, width - 3) or [""]
+        lines = [first] if not rest else [first, " ".join(rest)]
+        return [
+            clip([(lead + part, "warn")], width) for lead, part in zip(_LEADS, lines, strict=False)
+        ]
+
+
+_LEADS = (" ! ", "   ")
 
 
 class RunScreen(Framed):
@@ -94,6 +108,10 @@ class RunScreen(Framed):
         self._wrong_asked = False
         self.watch_run: RunWatch | None = None
         self.live: LiveRun | None = None
+
+    def fit_to(self, width: int, height: int) -> None:
+        super().fit_to(width, height)
+        self.alert.say(self.alert.text)
 
     def panes(self) -> ComposeResult:
         yield self.top_lines
@@ -146,14 +164,13 @@ class RunScreen(Framed):
 
     def _show_alert(self, live: LiveRun) -> None:
         text = ""
-        if live.history.alerts and live.state in LIVE:
-            text = printable(live.history.alerts[-1].get("message", ""))
+        alerts = live.history.alerts
+        if alerts and live.state in LIVE and not _over(alerts[-1], live):
+            text = printable(alerts[-1].get("message", ""))
         elif live.observed is not None and live.state in ("failed", "diverged", "interrupted"):
             parts = [live.observed.reason, live.observed.status.advice]
             text = printable("; ".join(p for p in parts if p))
-        self.alert.text = text
-        self.alert.set_class(bool(text), "some")
-        self.alert.redraw()
+        self.alert.say(text)
 
     def update_frame(self) -> None:
         live = self.live
@@ -393,3 +410,14 @@ class RunScreen(Framed):
         from tlui.tui.screens.export import ExportModal
 
         self.app.push_screen(ExportModal(1, ids=[self.run_id], epochs=True))
+
+
+def _over(alert: dict[str, Any], live: LiveRun) -> bool:
+    """Whether it has passed: another phase has begun since, or the validation is better again."""
+    phases = live.history.phases
+    if phases and phases[-1]["t"] > alert["t"]:
+        return True
+    if alert.get("kind") != "val_turning_up":
+        return False
+    best = live.history.best("val_loss")
+    return best is not None and best["t"] > alert["t"]
