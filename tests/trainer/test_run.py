@@ -167,6 +167,15 @@ class TestEarlyStopping:
         assert "lr_too_small" in kinds
 
 
+class TestAlerts:
+    def test_a_rate_that_falls_at_the_end_is_not_too_small(self, home):
+        falling = {"policy": "piecewise", "initial": 1e-2, "boundaries": [2], "values": [1e-12]}
+        run = digits_run(home, phase=[{"freeze": "none", "epochs": 6, "lr": falling}])
+        assert train(run).state == "finished"
+        assert len(load(run).epochs) == 6
+        assert not [e for e in events(run, "alert") if e["kind"] == "lr_too_small"]
+
+
 class TestDiverged:
     def test_keeps_the_last_finite_checkpoint(self, home):
         run = digits_run(

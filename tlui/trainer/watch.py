@@ -71,7 +71,8 @@ class Watch:
         change = float(np.linalg.norm(self._before - before))
         size = float(np.linalg.norm(before))
         self._still += size > 0 and change < LEAST_CHANGE * size
-        if self._still == self._epochs == STILL_EPOCHS:
+        epochs = sum(1 for row in self._state.history if row["phase"] == self._state.phase)
+        if self._still == epochs == STILL_EPOCHS:
             self._reporter.alert(
                 "lr_too_small",
                 f"learning rate {rate:g} hardly moves the weights: the head's changed by "
