@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from factory import age
+from scheduler.bench import wait_for
 
 from tlui.errors import TluiError
 from tlui.runs.directory import Home
@@ -128,6 +129,23 @@ def test_a_claim_lives_as_long_as_its_trainer(home: Home) -> None:
     assert not Claims(home).take(RUN)
     assert Claims(home).adopt(RUN) is not None
     assert Claims(home).adopt(RUN) is None, "it has a supervisor again"
+
+
+def test_changes_wait_for_whoever_is_changing(home: Home) -> None:
+    """A slow breaker of a stale claim must not remove the one a faster one has made meanwhile."""
+    assert Claims(home).take(OTHER)
+    taking = multiprocessing.get_context("spawn").Process(target=Claims(home).take, args=(RUN,))
+    with Claims(home).still():
+        taking.start()
+
+        def waits() -> bool:
+            lines = Path("/proc/locks").read_text().splitlines()
+            return any("-> FLOCK" in line and f" {taking.pid} " in line for line in lines)
+
+        wait_for(waits, "somebody who waits for the lock")
+        assert Claims(home).of_run(RUN) is None
+    taking.join(30)
+    assert taking.exitcode == 0 and Claims(home).of_run(RUN) is not None
 
 
 def test_a_half_written_claim_does_not_block(home: Home) -> None:
