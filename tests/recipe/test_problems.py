@@ -609,6 +609,11 @@ class TestRules:
             'head.output: "sigmoid" is for two classes; the dataset has 3',
         ]
 
+    def test_a_class_called_star(self) -> None:
+        text = edited('source = "digits"', 'source = "digits"\nclasses = ["a", "b"]')
+        text += "[head]\nclass_weights = { a = 1, b = 1, '*' = 1 }"
+        assert problems(text) == ['head.class_weights."*": "*" is not a class (one of: a, b)']
+
     @pytest.mark.parametrize(
         ("old", "new", "line"),
         [

@@ -117,7 +117,8 @@ def _broken(
             except _SpoiltError:
                 continue
             for refused in function(*values):
-                refused.at = _at(refused.at, position)
+                if lists:  # a class may be called "*", too
+                    refused.at = _at(refused.at, position)
                 yield InitErrorDetails(
                     type="value_error", loc=(), input=given, ctx={"error": refused}
                 )
