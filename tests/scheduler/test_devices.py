@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from faults.real import ROOT
 from scheduler.bench import Bench
 
 from tlui.runs.directory import Home, RunDirectory
@@ -52,6 +56,44 @@ class Nvml:
 
     def nvmlDeviceGetComputeRunningProcesses(self, gpu: dict[str, Any]) -> list[Any]:
         return [SimpleNamespace(pid=pid, usedGpuMemory=None) for pid in gpu.get("pids", [])]
+
+
+class Divided(Nvml):
+    """One GPU in MIG mode; `gpus` are its instances."""
+
+    def nvmlDeviceGetCount(self) -> int:
+        return 1
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> dict[str, Any]:
+        return {"uuid": "GPU-whole", "used": 0}
+
+    def nvmlDeviceGetMigMode(self, gpu: dict[str, Any]) -> list[int]:
+        return [1, 1]
+
+    def nvmlDeviceGetMaxMigDeviceCount(self, gpu: dict[str, Any]) -> int:
+        return 7
+
+    def nvmlDeviceGetMigDeviceHandleByIndex(self, gpu: dict[str, Any], index: int) -> Any:
+        return {"uuid": f"MIG-{index}", **self.gpus[index]}  # beyond the last: as NVML, an error
+
+
+class NotSupportedError(Exception):
+    """As NVML's, by name."""
+
+
+class Unified(Nvml):
+    """GPUs that have no memory of their own to tell of."""
+
+    def nvmlDeviceGetMemoryInfo(self, gpu: dict[str, Any]) -> Any:
+        raise NotSupportedError
+
+
+FAKE_DRIVER = """
+int nvmlInit_v2(void) { return %d; }
+int nvmlInitWithFlags(unsigned flags) { return %d; }
+int nvmlDeviceGetCount_v2(unsigned *count) { *count = 0; return 0; }
+const char *nvmlErrorString(int code) { return "Driver/library version mismatch"; }
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -123,6 +165,58 @@ def test_sharing_prefers_the_emptier_gpu(home: Home) -> None:
 
 def test_a_gpu_that_answers_nothing_is_passed_over(home: Home) -> None:
     assert pick(home, Nvml({"lost": True}, {})) == ["GPU-1"]
+
+
+def test_the_parts_of_a_divided_gpu_are_devices(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nvml = Divided({"used": 9000, "pids": [OTHERS_PID]}, {"used": 20}, {"used": 10})
+    assert pick(home, nvml) == ["MIG-2"]
+    assert pick(home, nvml, count=2) == ["MIG-2", "MIG-1"]
+    assert pick(home, nvml, device="gpu:MIG-0") == ["MIG-0"]
+    for key in ("MIG-1", "MIG-2"):
+        assert Claims(home).take(f"aaaaaaa{key[-1]}", [key])
+    reason = pick(home, nvml)
+    assert "GPU 0 (MIG-0) is in use by" in reason and "--device gpu:MIG-0 takes it" in reason
+    assert "GPU 0 (MIG-1), where aaaaaaa1 runs" in reason
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1")  # as Slurm or a container gives one
+    assert [d.key for d in list_devices(nvml) if d.kind == "gpu"] == ["MIG-1"]
+
+
+def test_a_gpu_without_memory_of_its_own_is_one(home: Home) -> None:
+    assert pick(home, Unified({})) == ["GPU-0"]
+    assert "does not say how much" in pick(home, Unified({}), min_free_memory=1000)
+    assert pick(home, Unified({"pids": [OTHERS_PID]})).startswith("GPU 0 is in use by")
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (18, "NVIDIA's driver does not answer: "),
+        (9, "no NVIDIA driver or GPU here"),
+        (12, "no NVIDIA driver or GPU here"),
+        (0, "the driver shows no GPU"),
+    ],
+    ids=["mismatch", "not loaded", "no library", "no GPU"],
+)
+def test_why_there_is_no_gpu(tmp_path: Path, code: int, says: str) -> None:
+    """The real pynvml over a driver's library that answers so."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler to make a driver's library with")
+    source = tmp_path / "nvml.c"
+    source.write_text(FAKE_DRIVER % (code, code))
+    library = tmp_path / "libnvidia-ml.so.1"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", "from tlui.scheduler.devices import *; print(no_gpu_reason())"],
+        env={**os.environ, "LD_LIBRARY_PATH": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.startswith(says), done
+    if code == 18:
+        assert "mismatch" in done.stdout
 
 
 @pytest.mark.parametrize(

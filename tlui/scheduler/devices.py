@@ -88,7 +88,11 @@ def no_gpu_reason(nvml: Any = None) -> str:
         return ""
     if os.environ.get("CUDA_VISIBLE_DEVICES") is not None and _nvml(nvml) is not None:
         return "CUDA_VISIBLE_DEVICES hides every GPU"
-    return "no NVIDIA driver or GPU here" if _nvml(nvml) is None else "the driver shows no GPU"
+    if _nvml(nvml) is not None:
+        return "the driver shows no GPU"
+    if silent := _real_nvml()[1]:
+        return f"NVIDIA's driver does not answer: {silent}"
+    return "no NVIDIA driver or GPU here"
 
 
 def choose(
@@ -173,6 +177,8 @@ def _full(device: Device, wishes: Wishes, claims: Claims, promised: Mapping[str,
 
 def _in_use(gpu: Device, wishes: Wishes, claims: Claims, told: bool) -> str:
     if wishes.min_free_memory:
+        if not gpu.memory_total_mb:
+            return f"{_short(gpu)} does not say how much of its memory is free"
         if gpu.memory_free_mb >= wishes.min_free_memory:
             return ""
         return (
@@ -186,33 +192,46 @@ def _in_use(gpu: Device, wishes: Wishes, claims: Claims, told: bool) -> str:
     others = [process for process in gpu.processes if process.pid not in known]
     if others and not (occupants and all(process.ours for process in others)):
         who = ", ".join(sorted({process.user for process in others}))
-        return f"{_short(gpu)} is in use by {who} (--device gpu:{gpu.index} takes it anyway)"
+        return f"{_short(gpu)} is in use by {who} (--device gpu:{_name(gpu)} takes it anyway)"
     used = gpu.memory_total_mb - gpu.memory_free_mb
     if not occupants and not others and used > UNSEEN_MB:
         return (
             f"{_short(gpu)} has {used} MB in use by processes that can't be seen from here "
-            f"(--device gpu:{gpu.index} takes it anyway)"
+            f"(--device gpu:{_name(gpu)} takes it anyway)"
         )
     return ""
 
 
 def _short(device: Device) -> str:
-    return "the CPU" if device.kind == "cpu" else f"GPU {device.index}"
+    if device.kind == "cpu":
+        return "the CPU"
+    part = f" ({device.key[:12]})" if device.key.startswith("MIG-") else ""
+    return f"GPU {device.index}{part}"
+
+
+def _name(gpu: Device) -> str:
+    """What `--device gpu:` takes for this one."""
+    return gpu.key if gpu.key.startswith("MIG-") else str(gpu.index)
 
 
 @lru_cache(maxsize=1)
-def _real_nvml() -> Any:
+def _real_nvml() -> tuple[Any, str]:
+    """pynvml, or None; and what a driver that is there has said instead of an answer."""
     try:
         import pynvml
-
+    except ImportError:
+        return None, ""
+    try:
         pynvml.nvmlInit()
-    except Exception:  # no module, no library, no driver: in all cases there is no GPU to be had
-        return None
-    return pynvml
+    except (pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded):
+        return None, ""
+    except Exception as error:  # after an update of the driver, for one, until the next boot
+        return None, str(error).rstrip(".")
+    return pynvml, ""
 
 
 def _nvml(given: Any) -> Any:
-    return given if given is not None else _real_nvml()
+    return given if given is not None else _real_nvml()[0]
 
 
 def _gpus(given: Any) -> list[Device]:
@@ -222,25 +241,44 @@ def _gpus(given: Any) -> list[Device]:
     found = []
     for index in range(_ask(nvml.nvmlDeviceGetCount, default=0)):
         handle = _ask(nvml.nvmlDeviceGetHandleByIndex, index)
-        memory = _ask(nvml.nvmlDeviceGetMemoryInfo, handle)
-        uuid = _text(_ask(nvml.nvmlDeviceGetUUID, handle, default=""))
-        if handle is None or memory is None or not uuid:
-            continue  # a GPU that fell off the bus answers nothing
-        rates = _ask(nvml.nvmlDeviceGetUtilizationRates, handle)
-        running = _ask(nvml.nvmlDeviceGetComputeRunningProcesses, handle, default=[])
-        found.append(
-            Device(
-                kind="gpu",
-                key=uuid,
-                name=_text(_ask(nvml.nvmlDeviceGetName, handle, default="GPU")),
-                index=index,
-                memory_total_mb=memory.total >> 20,
-                memory_free_mb=memory.free >> 20,
-                utilisation=rates.gpu if rates else 0,
-                processes=tuple(_process(p.pid, p.usedGpuMemory) for p in running),
-            )
-        )
+        for part in _parts(nvml, handle):
+            if device := _device(nvml, index, part):
+                found.append(device)
     return _visible(found)
+
+
+def _parts(nvml: Any, handle: Any) -> list[Any]:
+    """A GPU itself, or the instances it is divided into (MIG): CUDA takes only those then."""
+    if not _ask(lambda: nvml.nvmlDeviceGetMigMode(handle)[0]):
+        return [handle]
+    most = _ask(nvml.nvmlDeviceGetMaxMigDeviceCount, handle, default=0)
+    parts = (_ask(nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, i) for i in range(most))
+    return [part for part in parts if part is not None]
+
+
+def _device(nvml: Any, index: int, handle: Any) -> Device | None:
+    """What NVML says of a GPU; None for one that fell off the bus, which answers nothing."""
+    uuid = _text(_ask(nvml.nvmlDeviceGetUUID, handle, default=""))
+    try:
+        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+    except Exception as error:
+        if "NotSupported" not in type(error).__name__:
+            return None
+        memory = None  # one that shares the host's
+    if handle is None or not uuid:
+        return None
+    rates = _ask(nvml.nvmlDeviceGetUtilizationRates, handle)
+    running = _ask(nvml.nvmlDeviceGetComputeRunningProcesses, handle, default=[])
+    return Device(
+        kind="gpu",
+        key=uuid,
+        name=_text(_ask(nvml.nvmlDeviceGetName, handle, default="GPU")),
+        index=index,
+        memory_total_mb=memory.total >> 20 if memory else 0,
+        memory_free_mb=memory.free >> 20 if memory else 0,
+        utilisation=rates.gpu if rates else 0,
+        processes=tuple(_process(p.pid, p.usedGpuMemory) for p in running),
+    )
 
 
 def _visible(gpus: list[Device]) -> list[Device]:
