@@ -86,3 +86,33 @@ def test_rearranging(home: Home, lab: Path) -> None:
     assert again.returncode == 1 and "is not queued, it is stopped" in again.stderr
     unknown = tlui("queue", "top", "nobody")
     assert unknown.returncode != 0 and "nobody" in unknown.stderr
+
+
+def test_rearranging_several_at_once(home: Home, lab: Path) -> None:
+    """A sweep by a filter, a stretch of the queue by its places; they keep their order."""
+    for name in ("a", "b"):
+        assert tlui("queue", "add", lab, "--name", name).returncode == 0
+    a1, a2, a3, b1, b2, b3 = line = names()
+    for words, then in (
+        (("top", "--filter", "preset:b"), [b1, b2, b3, a1, a2, a3]),
+        (("up", "1-2"), [b1, b2, b3, a1, a2, a3]),
+        (("up", "3-4"), [b1, b3, a1, b2, a2, a3]),
+        (("down", "-f", "preset:b"), [a1, b1, b3, a2, b2, a3]),
+        (("down", "5-6", "4-4"), [a1, b1, b3, a2, b2, a3]),
+        (("top", "6-6", "1-1"), [a3, a1, b1, b3, a2, b2]),
+    ):
+        done = tlui("queue", *words)
+        assert done.returncode == 0 and names() == then, (words, names(), done.stderr)
+    assert tlui("queue", "hold", "--filter", "preset:b").returncode == 0
+    assert tlui("queue").stdout.count("held back") == 3
+    assert tlui("queue", "release", "1-6").returncode == 0
+    assert "held back" not in tlui("queue").stdout
+    assert tlui("queue", "drop", "--filter", "experiment:second").returncode == 0
+    assert names() == [a1, b1, a2, b2] and len(line) == 6
+    for wrong, says in (
+        (("hold",), "or give --filter"),
+        (("hold", "1-9"), "there are places 1 to 4"),
+        (("drop", "--filter", "preset:c"), "nothing that waits matches"),
+    ):
+        done = tlui("queue", *wrong)
+        assert done.returncode in (1, 2) and says in done.stderr, done

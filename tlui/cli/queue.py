@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,16 +12,25 @@ from tlui.cli.options import AsciiOption, HomeOption, JsonOption
 from tlui.cli.run import DeviceOption, MemoryOption, OnOption, PerDeviceOption
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from tlui.runs.directory import Home, RunDirectory
+    from tlui.scheduler.order import Move
 
 app = typer.Typer(
     help="What runs where, what waits and why; and changing that.",
     rich_markup_mode=None,
     add_completion=False,
 )
-RunsArgument = Annotated[list[str], typer.Argument(help="Runs: id prefix, name or @last.")]
+RunsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(help="Runs: id prefix, name or @last; or places in the queue: 3-7."),
+]
+FilterOption = Annotated[
+    str,
+    typer.Option("--filter", "-f", help="Those that wait and match, as in the app: preset:birds."),
+]
+PLACES = re.compile(r"(\d{1,6})-(\d{1,6})")
 
 
 @app.callback(invoke_without_command=True)
@@ -114,65 +124,111 @@ def add(
 
 
 @app.command()
-def top(runs: RunsArgument, home: HomeOption = None) -> int:
+def top(runs: RunsArgument = None, filter: FilterOption = "", home: HomeOption = None) -> int:
     """Make runs the next to start, in the order given."""
-    from tlui.scheduler import control
-
-    return _each(list(reversed(runs)), home, lambda s, r: control.move(s, r, "top"))
+    return _move(runs, filter, home, "top")
 
 
 @app.command()
-def up(runs: RunsArgument, home: HomeOption = None) -> int:
+def up(runs: RunsArgument = None, filter: FilterOption = "", home: HomeOption = None) -> int:
     """Move runs one place up."""
-    from tlui.scheduler import control
-
-    return _each(runs, home, lambda s, r: control.move(s, r, "up"))
+    return _move(runs, filter, home, "up")
 
 
 @app.command()
-def down(runs: RunsArgument, home: HomeOption = None) -> int:
+def down(runs: RunsArgument = None, filter: FilterOption = "", home: HomeOption = None) -> int:
     """Move runs one place down."""
-    from tlui.scheduler import control
-
-    return _each(runs, home, lambda s, r: control.move(s, r, "down"))
+    return _move(runs, filter, home, "down")
 
 
 @app.command()
-def hold(runs: RunsArgument, home: HomeOption = None) -> int:
+def hold(runs: RunsArgument = None, filter: FilterOption = "", home: HomeOption = None) -> int:
     """Keep runs from starting until they are released."""
+    from tlui.runs.directory import Home
     from tlui.scheduler import control
 
-    return _each(runs, home, control.hold)
+    store = Home.at(home)
+    return _each(store, _chosen(store, runs, filter), control.hold)
 
 
 @app.command()
-def release(runs: RunsArgument, home: HomeOption = None) -> int:
+def release(runs: RunsArgument = None, filter: FilterOption = "", home: HomeOption = None) -> int:
     """Let held runs start."""
+    from tlui.runs.directory import Home
     from tlui.scheduler import control
     from tlui.scheduler.start import start
 
-    def let_go(store: Home, run: RunDirectory) -> None:
-        control.release(store, run)
-        start(store)
-
-    return _each(runs, home, let_go)
+    store = Home.at(home)
+    code = _each(store, _chosen(store, runs, filter), control.release)
+    start(store)
+    return code
 
 
 @app.command()
-def drop(runs: RunsArgument, home: HomeOption = None) -> int:
+def drop(runs: RunsArgument = None, filter: FilterOption = "", home: HomeOption = None) -> int:
     """Take runs out of the queue; tlui resume puts one back."""
+    from tlui.runs.directory import Home
     from tlui.scheduler import control
 
-    return _each(runs, home, control.drop)
+    store = Home.at(home)
+    # the last one first: where a parent goes, its children should have gone
+    return _each(store, reversed(_chosen(store, runs, filter)), control.drop)
+
+
+def _move(runs: list[str] | None, filter: str, home: Path | None, how: Move) -> int:
+    from tlui.runs.directory import Home
+    from tlui.scheduler import control
+
+    store = Home.at(home)
+    control.move_all(store, _chosen(store, runs, filter), how)
+    return 0
+
+
+def _chosen(store: Home, words: list[str] | None, filter: str) -> list[RunDirectory]:
+    """The runs that are meant, each once; by a filter those of them that wait, in their order.
+
+    Raises:
+        TluiError: None is, or a word names none or several.
+    """
+    from tlui.errors import TluiError
+    from tlui.runs.index import Index
+    from tlui.runs.reference import resolve
+    from tlui.scheduler.queue import places
+
+    if bool(words) == bool(filter):
+        raise TluiError("name runs, or places in the queue such as 3-7, or give --filter", 2)
+    line = [place.run for place in places(store) if place.position is not None]
+    with Index(store) as index:
+        index.refresh(budget=0.0)
+        if filter:
+            fitting = set(index.ids(filter))
+            found = [run for run in line if run.id in fitting]
+            if not found:
+                raise TluiError(f"nothing that waits matches: {filter}")
+            return found
+        found = []
+        for word in words or []:
+            if span := PLACES.fullmatch(word):
+                first, last = int(span[1]), int(span[2])
+                if not 1 <= first <= last <= len(line):
+                    raise TluiError(f"{word}: there are places 1 to {len(line)} in the queue", 2)
+                found += line[first - 1 : last]
+            else:
+                found.append(resolve(store, word, index))
+    return list(dict.fromkeys(found))
 
 
 def _each(
-    runs: list[str], home: Path | None, change: Callable[[Home, RunDirectory], object]
+    store: Home, runs: Iterable[RunDirectory], change: Callable[[Home, RunDirectory], object]
 ) -> int:
-    from tlui.runs.directory import Home
-    from tlui.runs.reference import resolve
+    """Do it to all of them; one that has just started does not keep the others from it."""
+    from tlui.cli.main import complain
+    from tlui.errors import TluiError
 
-    store = Home.at(home)
-    for run in [resolve(store, run) for run in runs]:
-        change(store, run)
-    return 0
+    code = 0
+    for run in runs:
+        try:
+            change(store, run)
+        except TluiError as error:
+            code = complain(str(error), error.code)
+    return code

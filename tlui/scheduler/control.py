@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Literal
@@ -163,6 +163,22 @@ def move(home: Home, run: RunDirectory, how: Move) -> None:
     """Change a queued run's place. Raises TluiError if it is not queued."""
     if not order.move(home, run.id, how):
         raise _not_queued(run)
+
+
+def move_all(home: Home, runs: Sequence[RunDirectory], how: Move) -> None:
+    """Change the places of several runs, which keep their order among themselves: that of the
+    queue, or for `top` the one given. Raises TluiError at one that is not queued.
+    """
+    line = [entry.run for entry in order.entries(home)]
+    place = {run_id: number for number, run_id in enumerate(line)}
+    block = list(runs) if how == "top" else sorted(runs, key=lambda r: place.get(r.id, -1))
+    if how in ("top", "down"):
+        block.reverse()
+    ends = line if how == "up" else line[::-1]
+    for number, run in enumerate(block):
+        if how in ("up", "down") and ends[number : number + 1] == [run.id]:
+            continue  # at the end already, as those of the block before it
+        move(home, run, how)
 
 
 def _resumed_elsewhere(home: Home, run: RunDirectory) -> bool:
