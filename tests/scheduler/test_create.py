@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import tomli_w
 from factory import make_run
@@ -94,6 +96,19 @@ def test_the_best_of_those_that_finished_will_do(home: Home) -> None:
     write_status(runs[0].status, Status("diverged", reason="nan"))
     lost = readiness(home, runs[2])
     assert lost.failed and "failed: no memory" in lost.reason and "diverged: nan" in lost.reason
+
+
+def test_a_run_with_a_checkpoint_of_its_own_needs_its_parents_no_more(home: Home) -> None:
+    heads, fulls = split(create_runs(home, parse_preset(LAB.replace("PICK", "match"))))
+    for head in heads:
+        shutil.rmtree(head.path)
+    assert "no longer exists" in readiness(home, fulls[0]).reason
+    (fulls[0].checkpoints / "last-previous.npz").touch()
+    assert readiness(home, fulls[0]).ready
+
+
+def split(runs: list[RunDirectory]) -> tuple[list[RunDirectory], list[RunDirectory]]:
+    return runs[:2], runs[2:]
 
 
 def test_the_chosen_parent_is_written_before_the_trainer_starts(bench: Bench) -> None:

@@ -23,6 +23,7 @@ SIGNS = "*o+x#@%="
 """What tells curves apart without colour or beyond ASCII."""
 MOST = 64
 """Runs that a filter may bring into one plot."""
+SIZE = "In characters; that of the terminal if not given."
 XS = ("epoch", "step", "time")
 Curve = tuple[list[float], list[float]]
 
@@ -40,8 +41,8 @@ def plot(
     smooth: Annotated[
         float, typer.Option("--smooth", min=0.0, max=0.999, help="0 is off; as in TensorBoard.")
     ] = 0.0,
-    width: Annotated[int | None, typer.Option("--width", min=20, max=1000)] = None,
-    height: Annotated[int | None, typer.Option("--height", min=6, max=500)] = None,
+    width: Annotated[int | None, typer.Option("--width", min=20, max=1000, help=SIZE)] = None,
+    height: Annotated[int | None, typer.Option("--height", min=6, max=500, help=SIZE)] = None,
     home: HomeOption = None,
     ascii: AsciiOption = False,
 ) -> None:

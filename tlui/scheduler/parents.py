@@ -2,7 +2,8 @@
 
 A run waits until every run it may start from has ended. With several (`pick = "best"` over a
 sweep) it takes the best of those that finished; where none did it fails and says so, and runs
-that don't depend on it go on. A parent that was interrupted is waited for: it can be resumed.
+that don't depend on it go on. A parent that was interrupted is waited for: it can be resumed. A
+run that is resumed goes on from its own checkpoint, whatever has become of its parents.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from tlui.runs.status import Observed, read_status, write_status
 from tlui.scheduler import order
 from tlui.scheduler.claims import Claims
 
+OWN_WEIGHTS = ("last.npz", "last-previous.npz")
+"""Checkpoints a run goes on from; with one of them it needs nobody else's weights any more."""
 TO_COME = ("queued", "starting", "running", "evaluating", "stale", "interrupted")
 """States of a run that may still have a result."""
 
@@ -35,7 +38,7 @@ def readiness(home: Home, run: RunDirectory) -> Readiness:
     """What a run's parents mean for it now."""
     meta = run.read_meta()
     parents = [home.run(str(parent)) for parent in meta.get("parents") or []]
-    if not parents:
+    if not parents or any((run.checkpoints / name).is_file() for name in OWN_WEIGHTS):
         return Readiness(True)
     usable: list[RunDirectory] = []
     lost: list[str] = []
