@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import zipfile
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from factory import write_epochs
+from training import digits_run, start
 from tui.driving import Make, Open, ready, screen_text, shows, until
 
-from tlui.runs.directory import RunDirectory
+from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.events import EventWriter
 from tlui.tui.chart.line_chart import LineChart
 from tlui.tui.screens.modals import ConfirmModal
@@ -260,3 +265,82 @@ async def test_pin_copy_and_queue_keys_work_here_too(
         await until(pilot, lambda: read_marks(app.home).get(store[0].id))
         await pilot.press("w")
         assert app.clipboard == str(store[0].path)
+
+
+def inks(app: Any) -> list[tuple[int, int, int]]:
+    """The colours of all half-blocks on the screen."""
+    found = []
+    for strip in app.screen._compositor.render_strips():
+        for segment in strip:
+            if "▀" in segment.text and segment.style is not None:
+                for colour in (segment.style.color, segment.style.bgcolor):
+                    assert colour is not None and colour.triplet is not None
+                    found.append(tuple(colour.triplet))
+    return found
+
+
+async def test_the_photos_of_the_surest_mistakes(open_app: Open, home: Home, photos: Path) -> None:
+    """Two red photos among the blue ones: a network that has learnt says so, and they are seen."""
+    for number in (0, 1):
+        shutil.copy(photos / f"train/red/0{number}.png", photos / f"test/blue/9{number}.png")
+    data = {"source": "folder", "path": str(photos), "image_size": 32, "validation": 0.2}
+    run = digits_run(home, dataset=data, epochs=12, train={"batch_size": 4})
+    assert start(run).wait() == 0, run.log.read_text()
+    async with open_app().run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        await pilot.press("enter", "3", "+", "end")
+        text = await shows(pilot, "test/blue/90.png", "test/blue/91.png")
+        assert text.count("said red is blue") == 2
+        colours = inks(pilot.app)
+        assert len(colours) == 2 * 16 * 16  # two photos of 16 cells by 8 lines, two pixels a cell
+        assert all(red > 150 and blue < 90 for red, _, blue in colours)
+    shutil.rmtree(photos)
+    async with open_app().run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        await pilot.press("enter", "3", "+", "end")
+        await shows(pilot, "test/blue/90.png")
+        assert inks(pilot.app) == []
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
+@pytest.mark.parametrize(
+    ("sample", "words"),
+    [
+        ({"cpu_percent": 182.4, "ram_mb": 1331}, "cpu 182% 1.3G"),
+        (
+            {"gpu_percent": 93, "gpu_mb": 11469, "gpu_celsius": 71, "cpu_percent": 40},
+            "gpu 93% 11G 71°C  cpu 40%",
+        ),
+    ],
+)
+async def test_the_line_of_the_machine(
+    open_app: Open, make: Make, size: tuple[int, int], sample: dict[str, float], words: str
+) -> None:
+    run = make(name="live", state="running", epochs=10, done=4)
+    async with open_app().run_test(size=size) as pilot:
+        await ready(pilot)
+        await pilot.press("enter")
+        await shows(pilot, "epoch 4/10")
+        writer = EventWriter(run.events)
+        writer.write("system", **sample)
+        await shows(pilot, words)
+        writer.write("system", cpu_percent=7, ram_mb=900)
+        await shows(pilot, "cpu 7% 900M")
+        assert words not in screen_text(pilot.app)
+        writer.close()
+
+
+async def test_the_machine_of_a_real_training(open_app: Open, home: Home) -> None:
+    run = digits_run(home, epochs=500)
+    process = start(run)
+    try:
+        async with open_app().run_test() as pilot:
+            await ready(pilot)
+            await pilot.press("enter")
+            await until(pilot, lambda: re.search(r"cpu \d+% [\d.]+[MG]", screen_text(pilot.app)))
+            await pilot.press("shift+tab", "shift+tab", "shift+tab", "shift+tab")
+            assert chart(pilot).id == "chart-machine"
+            await shows(pilot, "machine %", "cpu")
+    finally:
+        process.kill()
+        process.wait()

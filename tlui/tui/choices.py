@@ -19,7 +19,8 @@ from tlui.recipe.catalogue import (
     weights_at_hand,
 )
 from tlui.runs import format
-from tlui.tui.draft import Draft, Field
+from tlui.tui.draft import Draft
+from tlui.tui.form_fields import Field
 from tlui.tui.lines import Line, pad, wrap
 
 AT_HAND, TO_LOAD = "✓ at hand", "download"

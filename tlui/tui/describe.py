@@ -36,7 +36,7 @@ def progress_words(progress: dict[str, Any], ascii: bool) -> list[str]:
 
 
 def machine_words(sample: dict[str, Any], ascii: bool) -> str:
-    """`gpu 93% 11.2G 71°C  cpu 182% 1.3G`, as far as a `system` event tells."""
+    """`gpu 93% 11G 71°C  cpu 182% 1.3G`, as far as a `system` event tells."""
     words = []
     for name, memory in (("gpu", "gpu_mb"), ("cpu", "ram_mb")):
         share = sample.get(f"{name}_percent")

@@ -1,7 +1,6 @@
 """What the New form edits: a preset as plain tables, its fields as the text a person types.
 
-Fields, their choices and defaults come from the schema's tree; order and labels are laid out here
-by hand. A comma in a field makes a sweep axis. What is launched is what `toml` gives, read by the
+A comma in a field makes a sweep axis. What is launched is what `toml` gives, read by the
 same code as any preset. Knows nothing of Textual.
 """
 
@@ -9,40 +8,27 @@ from __future__ import annotations
 
 import copy
 import re
-import types
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any
 
 from tlui.recipe.assign import assign, value_at
-from tlui.recipe.catalogue import BACKBONES, DATASETS, OPTIMIZERS, POLICIES, REGIMES
 from tlui.recipe.fields import Node, Path, experiment_tree, node_at, variant
 from tlui.recipe.overrides import typed
 from tlui.recipe.preset import merge
-from tlui.recipe.problems import short_number
-from tlui.recipe.schema import MONITORS
+from tlui.tui.form_fields import (
+    DATA,
+    DEVICE,
+    EVALUATE,
+    EXPERIMENTS,
+    MODEL,
+    NAME,
+    PHASES,
+    TRAIN,
+    Field,
+    dataset_node,
+    field_of,
+    words,
+)
 
-DATA = ("source", "name", "path", "image_size", "resize", "validation", "test", "bad_images")
-MODEL = ("backbone.name", "backbone.alpha", "backbone.weights", "start_from.run", "head.pooling",
-         "head.hidden", "head.dropout", "head.output", "head.label_smoothing",
-         "head.class_weights")  # fmt: skip
-TRAIN = ("train.seed", "train.monitor", "train.early_stopping.patience",
-         "train.early_stopping.min_delta", "train.mixed_precision", "train.devices",
-         "train.steps_per_execution")  # fmt: skip
-EVALUATE = ("evaluate.weights", "evaluate.splits", "evaluate.batch_size")
-LABELS = {
-    "dataset.source": "source", "dataset.name": "dataset", "dataset.image_size": "image",
-    "dataset.validation": "val share", "dataset.test": "test share",
-    "dataset.bad_images": "bad images", "train.batch_size": "batch", "backbone.name": "backbone",
-    "backbone.weights": "weights", "start_from.run": "start from", "head.pooling": "pooling",
-    "head.class_weights": "class weights", "head.label_smoothing": "smoothing",
-    "head.output": "output", "train.early_stopping.patience": "patience",
-    "train.early_stopping.min_delta": "min delta", "train.mixed_precision": "mixed prec.",
-    "train.steps_per_execution": "steps/call", "evaluate.batch_size": "batch",
-    "phase.optimizer.global_clipnorm": "clip together",
-    "dataset.validation_folder": "val folder", "dataset.validation_list": "val list",
-    "dataset.validation_files": "val files", "dataset.validation_split": "val split",
-}  # fmt: skip
 NEEDED: dict[str, dict[str, Any]] = {
     "exponential": {"k": 0.3},
     "step": {"drop": 0.5, "epochs_drop": 10},
@@ -59,25 +45,6 @@ START: dict[str, Any] = {
     "backbone": {"name": "MobileNetV2"},
     "phase": [{"freeze": "backbone", "epochs": 10, "lr": {"policy": "constant", "initial": 1e-3}}],
 }
-EXPERIMENTS = "experiments"
-PHASES = "phases"
-NAME = "name"
-DEVICE = "device"
-
-
-@dataclass(frozen=True)
-class Field:
-    """One line of the form."""
-
-    path: str
-    """Dotted path, or one of `name`, `experiments`, `phases`, `device`."""
-    label: str
-    section: str
-    help: str = ""
-    choices: tuple[str, ...] = ()
-    default: str = ""
-    many: bool = False
-    """Whether the field itself is a list, its items apart by spaces."""
 
 
 class Draft:
@@ -161,18 +128,18 @@ class Draft:
         dataset = node_at(("dataset",), tree)
         assert dataset is not None
         keys = list(dataset.keys(variant(dataset, merged.get("dataset"))))
-        found += [_field(f"dataset.{key}", "data") for key in DATA if key in keys]
-        found.append(_field("train.batch_size", "data"))
-        found += [_field(path, "model") for path in MODEL]
+        found += [field_of(f"dataset.{key}", "data") for key in DATA if key in keys]
+        found.append(field_of("train.batch_size", "data"))
+        found += [field_of(path, "model") for path in MODEL]
         count = self.phases()
         for i in range(count):
             found += self._phase(i, count, merged)
-        found += [_field(f"dataset.{key}", "data, more") for key in keys if key not in DATA]
+        found += [field_of(f"dataset.{key}", "data, more") for key in keys if key not in DATA]
         augment = node_at(("augment",), tree)
         assert augment is not None
-        found += [_field(f"augment.{key}", "augment") for key in augment.keys("")]
-        found += [_field(path, "train") for path in TRAIN]
-        found += [_field(path, "evaluate") for path in EVALUATE]
+        found += [field_of(f"augment.{key}", "augment") for key in augment.keys("")]
+        found += [field_of(path, "train") for path in TRAIN]
+        found += [field_of(path, "evaluate") for path in EVALUATE]
         return found
 
     def _phase(self, i: int, count: int, merged: dict[str, Any]) -> list[Field]:
@@ -192,7 +159,7 @@ class Draft:
             else:
                 last += [f"{base}.optimizer.{name}" for name in names]
         paths += last
-        found = [_field(path, section) for path in paths]
+        found = [field_of(path, section) for path in paths]
         if i == 0:
             help = "how many stretches of training, such as head first, then everything"
             found.insert(0, Field(PHASES, "phases", section, help))
@@ -278,87 +245,11 @@ class Draft:
         return found
 
 
-def words(value: Any) -> str:
-    """A value as it is typed into a field."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return short_number(value)
-    if isinstance(value, list):
-        if any(isinstance(v, str) and " " in v for v in value):
-            import json
-
-            return json.dumps(value, ensure_ascii=False)
-        return " ".join(words(v) for v in value)
-    return str(value)
-
-
 def _value(text: str, node: Node) -> Any:
     if node.kind == "list" and node.item is not None:
         return [_value(part, node.item) for part in text.split()]
     # people write .5 as the app shows it; TOML wants 0.5
     return typed(text if node.text else re.sub(r"^([+-]?)\.(?=\d)", r"\g<1>0.", text.strip()), node)
-
-
-def _field(path: str, section: str) -> Field:
-    node = node_at(tuple(path.split(".")))
-    assert node is not None, path
-    leaf = path.rpartition(".")[2]
-    label = LABELS.get(re.sub(r"^phase\.\d+\.", "phase.", path))
-    if label is None:
-        rest = path.split(".")
-        label = " ".join(rest[3:]) if rest[0] == "phase" and len(rest) > 3 else leaf
-        if rest[-1] in ("policy", "name") and rest[0] == "phase":
-            label = "lr" if rest[-1] == "policy" else "optimizer"
-        label = label.replace("_", " ")
-    help = (node.info.description or "").split("\n")[0] if node.info is not None else ""
-    default = "" if node.required or node.default is None else words(node.default)
-    if path.endswith("optimizer.name"):
-        default = "adam"
-    if isinstance(node.default, dict) or (node.kind == "table" and not path.endswith("name")):
-        default = ""
-    return Field(path, label, section, help, choices_of(path, node), default, node.kind == "list")
-
-
-def choices_of(path: str, node: Node) -> tuple[str, ...]:
-    """The words a field takes, where they can be listed."""
-    if path.startswith("phase.") and path.endswith(".freeze"):
-        return (*REGIMES, "top:20")
-    named: dict[str, Sequence[str]] = {
-        "backbone.name": list(BACKBONES),
-        "backbone.weights": ("imagenet", "none"),
-        "dataset.source": tuple(_dataset().tables),
-        "dataset.name": list(DATASETS),
-        "train.monitor": MONITORS,
-        "head.class_weights": ("none", "balanced"),
-        "evaluate.splits": ("train val test", "val test", "test"),
-    }
-    if path in named:
-        return tuple(named[path])
-    if path.endswith(".policy"):
-        return tuple(POLICIES)
-    if path.endswith("optimizer.name"):
-        return tuple(OPTIMIZERS)
-    return _literal(node.info.annotation if node.info is not None else None)
-
-
-def _dataset() -> Node:
-    node = node_at(("dataset",))
-    assert node is not None
-    return node
-
-
-def _literal(annotation: Any) -> tuple[str, ...]:
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        return _literal(get_args(annotation)[0])
-    if origin is Literal:
-        return tuple(str(word) for word in get_args(annotation))
-    if annotation is bool:
-        return ("false", "true")
-    if origin in (Union, types.UnionType):
-        return tuple(word for part in get_args(annotation) for word in _literal(part))
-    return ()
 
 
 def _overrides(table: dict[str, Any], parts: Path) -> bool:
@@ -404,7 +295,7 @@ def _set_source(table: dict[str, Any], source: Any) -> None:
     """Change where the data comes from, keeping what both sources know."""
     before = table.get("dataset")
     before = before if isinstance(before, dict) else {}
-    known = _dataset().tables.get(str(source), {})
+    known = dataset_node().tables.get(str(source), {})
     table["dataset"] = {"source": source} | {
         k: v for k, v in before.items() if k in known and k not in ("source", "name")
     }

@@ -145,7 +145,7 @@ def rate_curves(draft: Draft) -> tuple[list[Curve], str]:
 
 def _variants(draft: Draft, phases: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
     """The phases under each value of the first swept field of a rate."""
-    from tlui.tui.draft import words
+    from tlui.tui.form_fields import words
 
     for i, phase in enumerate(phases):
         lr = phase.get("lr")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tlui.tui.chart.data import Floats
+from tlui.tui.chart.data import Floats, XAxis
 
 
 @dataclass(frozen=True)
@@ -148,3 +148,42 @@ def _reads(text: str, value: float) -> bool:
 
 def _decimals(value: float) -> int:
     return next((d for d in range(6) if _reads(f"{value:.{d}f}", value)), 6)
+
+
+def x_ticks(x: Scale, axis: XAxis, most: int) -> list[float]:
+    """Round values of x, at most so many: of time in seconds, minutes, hours."""
+    if axis == "time":
+        extent = x.high - x.low
+        for step in (
+            1,
+            2,
+            5,
+            10,
+            15,
+            30,
+            60,
+            120,
+            300,
+            600,
+            900,
+            1800,
+            3600,
+            7200,
+            14400,
+            43200,
+            86400,
+        ):
+            if extent / step <= most:
+                first = math.ceil(x.low / step)
+                return [float(i * step) for i in range(first, int(x.high // step) + 1)]
+    return linear_ticks(x.low, x.high, most, whole=axis != "time")
+
+
+def clock(seconds: float) -> str:
+    """`42s`, `3m10`, `1h24`."""
+    total = int(seconds + 0.5)
+    if total < 60:
+        return f"{total}s"
+    if total < 3600:
+        return f"{total // 60}m{total % 60:02d}" if total % 60 else f"{total // 60}m"
+    return f"{total // 3600}h{total % 3600 // 60:02d}"

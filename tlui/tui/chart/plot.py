@@ -13,13 +13,22 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tlui.tui.chart.axes import Scale, calm, linear_ticks, log_ticks, scale_for, tick_text
+from tlui.tui.chart.axes import (
+    Scale,
+    calm,
+    clock,
+    linear_ticks,
+    log_ticks,
+    scale_for,
+    tick_text,
+    x_ticks,
+)
 from tlui.tui.chart.data import X_AXES, Pyramid, Series, XAxis
 from tlui.tui.chart.glyphs import GLYPHS
+from tlui.tui.chart.legend import COLOURS, legend_of
 from tlui.tui.chart.raster import CELLS, EMPTY, RULE, Canvas, Kind, trace
-from tlui.tui.lines import Line, Span, cells, clip
+from tlui.tui.lines import Line
 
-COLOURS = 8
 SMOOTHINGS = (0.0, 0.3, 0.6, 0.8, 0.9, 0.97)
 ZOOMS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 MARK_EVERY = 12
@@ -197,7 +206,7 @@ class Plot:
 
     def draw(self, width: int, height: int) -> list[Line]:
         """The chart in `height` lines of `width` cells; the title and legend come first."""
-        legend = self._legend(width, height)
+        legend = legend_of(self, width, height)
         rows = height - len(legend)
         axis_rows = 2 if rows >= 5 else 0
         rows -= axis_rows
@@ -314,7 +323,7 @@ class Plot:
         if self.log_x:
             ticks = log_ticks(x.low, x.high, max(2, width // 9))
         else:
-            ticks = _x_ticks(x, self.axis, max(2, width // 9))
+            ticks = x_ticks(x, self.axis, max(2, width // 9))
         rule = [dash] * width
         labels = [" "] * (gutter + width)
         labels[len(labels) - len(name) :] = name
@@ -325,7 +334,7 @@ class Plot:
             column = min(int(at * width), width - 1)
             rule[column] = down
             text = (
-                _clock(value)
+                clock(value)
                 if self.axis == "time"
                 else tick_text(value, [value] if self.log_x else ticks)
             )
@@ -336,80 +345,6 @@ class Plot:
         return [
             [(" " * (gutter - 1) + corner + "".join(rule), "axis")],
             [("".join(labels), "axis")],
-        ]
-
-    # -- legend -------------------------------------------------------------
-
-    def _legend(self, width: int, height: int) -> list[Line]:
-        """The title with what each curve reads at the cursor, or last; wrapped where many."""
-        items = [self._entry(c) for c in self.curves]
-        flags = self._flags()
-        title: Line = [(self.title, "title"), *((f"  {f}", "dim") for f in flags)]
-        used = cells(title)
-        need = sum(cells(item) + 2 for item in items)
-        if not items:
-            return [clip(title, width)]
-        if used + need <= width:
-            gap = width - used - need + 2
-            line: Line = [*title, (" " * gap, "")]
-            for index, item in enumerate(items):
-                line += ([("  ", "")] if index else []) + item
-            return [line]
-        # read at a crosshair, every value counts more than the height of the curves
-        most = max(1, (height - 4) // 4 if self.cursor is None else height - 6)
-        lines: list[Line] = [title]
-        row: Line = []
-        for index, item in enumerate(items):
-            if row and cells(row) + 2 + cells(item) > width:
-                if len(lines) == most:
-                    left = f"  +{len(items) - index}"
-                    lines.append([*clip(row, width - len(left)), (left, "dim")])
-                    return lines
-                lines.append(row)
-                row = []
-            row += ([("  ", "")] if row else []) + item
-        return [*lines, clip(row, width)] if row else lines
-
-    def _flags(self) -> list[str]:
-        flags = []
-        if self.log_y:
-            flags.append("log")
-        if self.log_x:
-            flags.append("log x")
-        if self.smoothing:
-            flags.append(f"smooth {self.smoothing:g}".replace("0.", "."))
-        if self.zoom > 1:
-            flags.append(f"×{self.zoom}" if self.kind != "ascii" else f"x{self.zoom}")
-        if self.cursor is not None:
-            where = _clock(self.cursor) if self.axis == "time" else f"{self.cursor:.6g}"
-            flags.append(f"{self.axis} {where}")
-        return flags
-
-    def _entry(self, curve: Curve) -> Line:
-        style = f"s{curve.colour % COLOURS}" + ("-raw" if curve.quiet else "")
-        sign: list[Span] = []
-        if len(self.curves) > 1:
-            glyph = GLYPHS[self.kind][curve.colour % COLOURS]
-            line = "-" if self.kind == "ascii" else "━"
-            sign = [((glyph if not self.colour else line) + " ", style)]
-        elsewhere = ""
-        if self.cursor is None:
-            known = np.flatnonzero(np.isfinite(curve.series.values[-64:]))
-            value = float(curve.series.values[-64:][known[-1]]) if len(known) else None
-        else:
-            point = curve.series.at(self.axis, self.cursor)
-            value = point[1] if point else None
-            cell = (self.frame.x.high - self.frame.x.low) / max(self.frame.width, 1)
-            if point and not self.log_x and abs(point[0] - self.cursor) > max(cell, 1e-9):
-                where = _clock(point[0]) if self.axis == "time" else f"{point[0]:.6g}"
-                elsewhere = f" @{where}"  # it has no point there: the nearest one is said to be one
-        text = ("-" if self.kind == "ascii" else "–") if value is None else self.write(value)
-        note = f" {curve.note}" if curve.note and self.cursor is None else elsewhere
-        return [
-            *sign,
-            (f"{curve.label} ", "dim"),
-            (text, "value"),
-            *([(note, "dim")] if note else []),
         ]
 
 
@@ -427,41 +362,3 @@ def _cut(pyramid: Pyramid, series: Series, axis: XAxis, x: Scale, most: int) -> 
     stop = int(np.searchsorted(xs, x.high, "right")) + 1
     buckets = pyramid.buckets(start, stop, most)
     return _Piece(xs[buckets.first], buckets.low, buckets.high)
-
-
-def _x_ticks(x: Scale, axis: XAxis, most: int) -> list[float]:
-    if axis == "time":
-        extent = x.high - x.low
-        for step in (
-            1,
-            2,
-            5,
-            10,
-            15,
-            30,
-            60,
-            120,
-            300,
-            600,
-            900,
-            1800,
-            3600,
-            7200,
-            14400,
-            43200,
-            86400,
-        ):
-            if extent / step <= most:
-                first = math.ceil(x.low / step)
-                return [float(i * step) for i in range(first, int(x.high // step) + 1)]
-    return linear_ticks(x.low, x.high, most, whole=axis != "time")
-
-
-def _clock(seconds: float) -> str:
-    """`42s`, `3m10`, `1h24`."""
-    total = int(seconds + 0.5)
-    if total < 60:
-        return f"{total}s"
-    if total < 3600:
-        return f"{total // 60}m{total % 60:02d}" if total % 60 else f"{total // 60}m"
-    return f"{total // 3600}h{total % 3600 // 60:02d}"

@@ -8,7 +8,8 @@ from textual import events
 from textual.message import Message
 
 from tlui.runs.text import printable
-from tlui.tui.draft import Draft, Field
+from tlui.tui.draft import Draft
+from tlui.tui.form_fields import Field
 from tlui.tui.lines import Line, cells, shorten, wrap
 from tlui.tui.widgets.sheet import Sheet
 
