@@ -91,6 +91,25 @@ def test_check_takes_overrides_and_a_choice(good: Path) -> None:
     assert [line.split()[-1] for line in lines[2:]] == ["7", "7"]
 
 
+def test_check_holds_the_head_against_the_classes_of_data_that_is_at_hand(
+    good: Path, photos: Path
+) -> None:
+    weights = '--set=head.class_weights={"0" = 2, "x" = 1}'
+    done = tlui("check", str(good), weights, "--set=head.output=sigmoid")
+    assert done.returncode == 2
+    assert [line.removeprefix(f"tlui: {good}: ") for line in done.stderr.splitlines()] == [
+        '--set head.output: "sigmoid" is for two classes; the dataset has 10',
+        '--set head.class_weights (x): "x" is not a class (one of: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9)',
+        "--set head.class_weights: gives no weight for 1, 2, 3, 4, 5",
+    ]
+    folder = f'--set=dataset={{ source = "folder", path = "{photos}", image_size = 32 }}'
+    done = tlui("check", str(good), folder, "--set=head.class_weights={ bleu = 2, red = 1 }")
+    assert done.returncode == 2
+    assert '(bleu): "bleu" is not a class (did you mean "blue"?)' in done.stderr
+    fits = "--set=head.class_weights={ blue = 2, red = 1 }"
+    assert tlui("check", str(good), folder, fits, "--set=head.output=sigmoid").returncode == 0
+
+
 def test_check_notes_a_dataset_nobody_said_where_to_find() -> None:
     pcam = next(path for path in bundled_presets() if path.stem == "pcam-backbones")
     done = tlui("check", str(pcam), "--no-count")

@@ -36,7 +36,8 @@ def check(
     set: SetOption = None,
     only: OnlyOption = None,
     count: Annotated[
-        bool, typer.Option("--count/--no-count", help="Count parameters (needs TensorFlow).")
+        bool,
+        typer.Option("--count/--no-count", help="List the data's classes and count parameters."),
     ] = True,
     as_json: JsonOption = False,
     home: HomeOption = None,
@@ -58,9 +59,16 @@ def check(
                 problems += [f"{escape(str(file))}: {problem}" for problem in missing]
         except PresetError as error:
             problems += error.problems
+    classes: dict[str, list[str] | str] = {}
+    for preset in presets if count else ():
+        for point in preset.points:
+            dataset = point.experiment.dataset.model_dump_json()
+            if dataset not in classes:
+                classes[dataset] = _classes(point.experiment)
+            problems += _against(point, classes[dataset], preset)
     if problems:
-        raise PresetError(problems)
-    counts = [_parameters([p.experiment for p in preset.points]) if count else None
+        raise PresetError(list(dict.fromkeys(problems)))
+    counts = [_parameters([p.experiment for p in preset.points], classes) if count else None
               for preset in presets]  # fmt: skip
     if as_json:
         _print_json(presets, counts)
@@ -211,7 +219,23 @@ def _learning(phases: list[dict[str, Any]], k: int) -> str:
     return f"{learning:,} / {total:,}"
 
 
-def _parameters(experiments: list[Experiment]) -> list[dict[str, Any]] | None:
+def _against(point: Point, classes: list[str] | str, preset: Preset) -> list[str]:
+    """What a point says of classes that its dataset, which is at hand, does not have."""
+    from tlui.recipe.problems import escape
+    from tlui.recipe.toml import as_document
+    from tlui.recipe.validate import check_experiment
+
+    if isinstance(classes, str):
+        return []
+    document = as_document(point.experiment)
+    document["dataset"]["classes"] = classes
+    where = escape(str(preset.path))
+    return [f"{where}: {point.place(loc)}: {text}" for loc, text in check_experiment(document)[1]]
+
+
+def _parameters(
+    experiments: list[Experiment], classes: dict[str, list[str] | str]
+) -> list[dict[str, Any]] | None:
     """Parameters of every phase, counted by the trainer in its own process; None where it cannot.
 
     Equal networks are asked for once. One answer an experiment: `{"phases": [{...}]}` with
@@ -227,12 +251,9 @@ def _parameters(experiments: list[Experiment]) -> list[dict[str, Any]] | None:
     questions: dict[str, tuple[str, int]] = {}
     answers: dict[str, dict[str, Any]] = {}
     keys = []
-    classes: dict[str, int | str] = {}
     for experiment in experiments:
-        dataset = experiment.dataset.model_dump_json()
-        if dataset not in classes:
-            classes[dataset] = _classes(experiment)
-        number = classes[dataset]
+        known = classes[experiment.dataset.model_dump_json()]
+        number = known if isinstance(known, str) else len(known)
         key = _network_key(as_document(experiment), number)
         keys.append(key)
         if isinstance(number, str):
@@ -270,21 +291,21 @@ def _network_key(document: dict[str, Any], classes: int | str) -> str:
     return json.dumps([document["backbone"], document["head"], shape, freezing], sort_keys=True)
 
 
-def _classes(experiment: Experiment) -> int | str:
-    """How many classes a dataset has, without reading its images, or why that is not known."""
+def _classes(experiment: Experiment) -> list[str] | str:
+    """The classes of a dataset, without reading its images, or why they are not known."""
     from tlui.recipe.resolve import UNKNOWN_PATH
 
     dataset = experiment.dataset
     if dataset.classes is not None:
-        return len(dataset.classes)
+        return dataset.classes
     if dataset.source == "digits":
-        return 10
+        return [str(digit) for digit in range(10)]
     if getattr(dataset, "path", None) in (None, UNKNOWN_PATH):
         return "how many classes there are is not known"
     try:
         from tlui.data.table import open_dataset
 
-        return len(open_dataset(dataset).classes)
+        return open_dataset(dataset).classes
     except TluiError as error:
         return str(error).splitlines()[0].removesuffix(":")
     except Exception:
