@@ -51,6 +51,8 @@ def test_what_it_may_hold(file: Path) -> None:
         ("[datasets]\nintel = 3", "datasets.intel: must be text in quotes. Received: 3"),
         ("[datasets]\nintel = ''", "datasets.intel: must not be empty"),
         ("[notify]\ncommand = 3", "notify.command: must be text in quotes, or a list of such"),
+        ('[notify]\nwebhook = "x.org/y"', "notify.webhook: must be an http:// or https:// address"),
+        ("[notify]\nwebhook = 3", "notify.webhook: must be an http:// or https:// address"),
         ("[notify]\nbell = 1", "notify.bell: must be true or false. Received: 1"),
         ("[keys]\nstop = [1]", "keys.stop: must be text in quotes, or a list of such"),
         ("a = ", "line 1, column 5: not valid TOML: Invalid value"),

@@ -85,7 +85,9 @@ def test_a_webhook_gets_json(bench: Bench, hook: list[dict[str, str]]) -> None:
     "config",
     [
         '[notify]\ncommand = "/no/such/thing"\n',
+        '[notify]\ncommand = "sh -c \\"unbalanced"\n',
         '[notify]\nwebhook = "http://127.0.0.1:1/"\n',
+        '[notify]\nwebhook = "http://127.0.0.1:port/"\n',
         "[[[",
     ],
 )
@@ -95,6 +97,8 @@ def test_one_that_fails_harms_nothing(bench: Bench, tmp_path: Path, config: str)
     bench.start()
     bench.ended(first, second)
     wait_for(lambda: "tlui:" in first.log.read_text(), "a line that says so")
+    bench.quiet()
+    assert "Traceback" not in first.log.read_text() + second.log.read_text()
     assert bench.state(second) == "finished"
 
 

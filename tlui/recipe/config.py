@@ -6,6 +6,7 @@ is an empty one; what is wrong in it is said with the wording of preset errors.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +26,12 @@ def _words(given: Any) -> Any:
     return given
 
 
+def _address(given: Any) -> Any:
+    if not isinstance(given, str) or not re.match(r"https?://[^\s/]", given):
+        raise ValueError(f"must be an http:// or https:// address. Received: {shown(given)}")
+    return given
+
+
 Words = Annotated[str | list[str], BeforeValidator(_words)]
 """One word or several."""
 
@@ -34,7 +41,7 @@ class Notify(Table):
 
     command: Words | None = None
     """A program, with its arguments as a list; it gets the message in $TLUI_MESSAGE."""
-    webhook: str | None = None
+    webhook: Annotated[str, BeforeValidator(_address)] | None = None
     """A URL that gets the message as JSON."""
     bell: bool = False
     """Ring the bell of a terminal that shows the app, or watches the run."""

@@ -63,21 +63,22 @@ def _send(wanted: Notify, message: dict[str, str]) -> None:
         import shlex
 
         given = wanted.command
-        argv = shlex.split(given) if isinstance(given, str) else list(given)
         env = {**os.environ, **{f"TLUI_{key.upper()}": text for key, text in message.items()}}
         try:
+            argv = shlex.split(given) if isinstance(given, str) else list(given)
             subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, timeout=COMMAND_SECONDS)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             print(f"tlui: notify.command failed: {error}", file=sys.stderr)
     if wanted.webhook:
+        import http.client
         import urllib.request
 
-        request = urllib.request.Request(
-            wanted.webhook,
-            data=json.dumps(message).encode(),
-            headers={"Content-Type": "application/json"},
-        )
         try:
+            request = urllib.request.Request(
+                wanted.webhook,
+                data=json.dumps(message).encode(),
+                headers={"Content-Type": "application/json"},
+            )
             urllib.request.urlopen(request, timeout=WEBHOOK_SECONDS).close()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             print(f"tlui: notify.webhook failed: {error}", file=sys.stderr)
