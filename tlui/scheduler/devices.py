@@ -172,7 +172,7 @@ def _full(device: Device, wishes: Wishes, claims: Claims, promised: Mapping[str,
     if len(occupants) < room:
         return f"waits for its turn on {_short(device)}"
     runs = ", ".join(sorted(claim.run for claim in occupants))
-    return f"waits for {_short(device)}, where {runs} runs"
+    return f"waits for {_short(device)}, where {runs} run{'s' * (len(occupants) == 1)}"
 
 
 def _in_use(gpu: Device, wishes: Wishes, claims: Claims, told: bool) -> str:
