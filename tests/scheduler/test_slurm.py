@@ -254,6 +254,9 @@ class TestSubmitting:
         full = next(run for name, run in runs.items() if name.startswith("full"))
         assert state(head) == state(full) == "queued"
         assert "partition" in head.observe().reason and "not in Slurm" in full.observe().reason
+        told = next(place.reason for place in places(home) if place.run == head)
+        assert told.startswith("Slurm refused it: ") and told.count("refused") == 1, told
+        assert told.endswith(f"(tlui resume {head.id} submits it again)")
         assert len(cluster.submitted) == 1, "the third experiment"
         start(home)
         assert len(cluster.submitted) == 1, "not tried again unasked"

@@ -150,15 +150,17 @@ def submit_children_again(home: Home, run: RunDirectory) -> None:
 
 def reasons(runs: Sequence[RunDirectory]) -> dict[str, str]:
     """Run id -> why a queued run of a cluster waits, in a sentence."""
-    said = hints(runs)
+    asked = hints(runs)
     found = {}
     for run in runs:
-        hint = said.get(run.id) or Hint("unknown", "waits")
+        hint = asked.get(run.id) or Hint("unknown", "waits")
         status = read_status(run.status)
-        more = f": {status.reason}" if status and status.reason else ""
+        said = status.reason if status else ""
+        if not said.startswith(hint.reason):  # a refusal is told with its reason
+            said = f"{hint.reason}: {said}" if said else hint.reason
         if hint.vanished and not has_no_job(run):
-            more += f" (tlui resume {run.id} submits it again)"
-        found[run.id] = hint.reason + more
+            said += f" (tlui resume {run.id} submits it again)"
+        found[run.id] = said
     return found
 
 
