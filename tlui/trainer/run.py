@@ -156,7 +156,12 @@ def _together(run: Run, traced: reuse.Traced) -> Feed:
             except ValueError:
                 return None  # this one trains alone
             others = len(found.voices) - 1
-            run.reporter.log(f"trains together with {others} runs of its kind that wait")
+            kind = (
+                "1 run of its kind that waits"
+                if others == 1
+                else f"{others} runs of its kind that wait"
+            )
+            run.reporter.log(f"trains together with {kind}")
         return found
 
     return ChorusFeed(feed, chorus, run.directory.id)

@@ -66,11 +66,11 @@ def fill(line: Line, width: int, style: str = "") -> Line:
 
 
 def ends(left: Line, right: Line, width: int) -> Line:
-    """Two texts at the two ends of a line; the left one gives way."""
+    """Two texts at the two ends of a line, at least a blank between; the left one gives way."""
     space = width - cells(right)
     if space <= 0:
         return clip(right, width)
-    return [*fill(left, space), *right]
+    return [*fill(left, space - 1), (" ", ""), *right]
 
 
 def side_by_side(blocks: Sequence[tuple[list[Line], int]], gap: int = 2) -> list[Line]:

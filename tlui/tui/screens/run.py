@@ -79,7 +79,9 @@ class RunScreen(Framed):
     RunScreen #charts { layout: grid; grid-size: 1; grid-gutter: 0 2; }
     RunScreen #body > * { display: none; width: 1fr; height: 1fr; }
     RunScreen #body > .shown { display: block; }
-    RunScreen.medium #body { layout: grid; grid-size: 2 1; grid-columns: 3fr 2fr; }
+    RunScreen.medium #body {
+        layout: grid; grid-size: 2 1; grid-columns: 3fr 2fr; grid-gutter: 0 1;
+    }
     RunScreen.wide #body {
         layout: grid; grid-size: 2 2; grid-columns: 2fr 1fr; grid-rows: 2fr 1fr; grid-gutter: 1 2;
     }
@@ -177,7 +179,7 @@ class RunScreen(Framed):
         if live is not None and live.observed is not None:
             right: Line = [describe.state_span(live.state, self.tlui.look.ascii)]
             eta = live.observed.status.progress.get("eta_seconds")
-            if live.state in LIVE and isinstance(eta, int | float):
+            if live.state == "running" and isinstance(eta, int | float) and eta >= 1:
                 right.append((f"  ETA {format.duration(eta)}", ""))
             self.header.right = right
         super().update_frame()

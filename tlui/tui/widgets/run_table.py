@@ -52,7 +52,7 @@ class Column:
 
 def _eta(row: Row, ascii: bool) -> str:
     eta = row.progress.get("eta_seconds")
-    if row.state not in LIVE or not isinstance(eta, int | float):
+    if row.state != "running" or not isinstance(eta, int | float) or eta < 1:
         return ""
     return format.duration(eta, ascii)
 
