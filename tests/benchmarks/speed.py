@@ -98,7 +98,7 @@ class Bench:
             ]
             for rate in (rates[:1] if self.once else rates)
         ]
-        wall, cpu = self._measure(commands, folder)
+        wall, cpu = self.measure(commands, folder)
         wall, cpu = (x * len(rates) / len(commands) for x in (wall, cpu))
         found = json.loads((folder / "plain.json").read_text())
         return Cost(wall, cpu, found["peak_memory_mb"], found["test_accuracy"])
@@ -126,14 +126,14 @@ class Bench:
         preset = self.scratch / "speed.toml"
         preset.write_text(text)
         command = [sys.executable, "-m", "tlui.cli.main", "run", str(preset), "--home", str(home)]
-        wall, cpu = self._measure([command], self.scratch)
+        wall, cpu = self.measure([command], self.scratch)
         results = [json.loads(path.read_text()) for path in sorted(home.glob("runs/*/result.json"))]
         if len(results) != len(rates):
             raise SystemExit(f"{len(results)} of {len(rates)} runs have a result: {home}")
         best = max(r["metrics"]["test_accuracy"] for r in results)
         return Cost(wall, cpu, max(r["peak_memory_mb"] for r in results), best)
 
-    def _measure(self, commands: list[list[str]], folder: Path) -> tuple[float, float]:
+    def measure(self, commands: list[list[str]], folder: Path) -> tuple[float, float]:
         """Wall and CPU seconds of commands one after the other, their children included.
 
         What a command leaves running is waited for: supervisors have sessions of their own.

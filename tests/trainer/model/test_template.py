@@ -37,13 +37,13 @@ def test_the_same_as_keras_writes(experiment, noise, tmp_path, name):
         assert np.array_equal(old, keras.ops.convert_to_numpy(variable))
     rng = np.random.default_rng(1)
     for variable in network.model.trainable_variables:
-        variable.assign(rng.normal(size=variable.shape))
+        variable.assign(variable + 0.01 * rng.normal(size=variable.shape))
     made.write(tmp_path / "ours.keras")
     network.model.save(tmp_path / "keras.keras")
     assert contents(tmp_path / "ours.keras") == contents(tmp_path / "keras.keras")
     loaded = keras.saving.load_model(tmp_path / "ours.keras", safe_mode=True)
     x = noise(2, network.size)
-    assert np.array_equal(loaded(x), network.model(x))
+    np.testing.assert_allclose(loaded(x), network.model(x), atol=1e-4)
 
 
 def test_a_file_that_lacks_something_is_no_template(tmp_path):

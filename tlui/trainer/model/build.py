@@ -17,6 +17,7 @@ import tensorflow as tf
 from tlui.errors import TluiError
 from tlui.recipe.schema import Experiment
 from tlui.trainer.model.backbones import build_backbone, scaling_layers, spec_of
+from tlui.trainer.model.batchnorm import fuse_batchnorm
 from tlui.trainer.model.head import head_layers
 from tlui.trainer.model.network import Network
 from tlui.trainer.model.weights import backbone_with_weights
@@ -66,7 +67,10 @@ def build(
             backbone = backbone_with_weights(experiment.backbone, size, runs)
         else:
             backbone = build_backbone(experiment.backbone, size)
-        return _assemble(experiment, backbone, classes, seed)
+        network = _assemble(experiment, backbone, classes, seed)
+        if not tf.config.list_physical_devices("GPU"):
+            fuse_batchnorm(backbone)
+        return network
 
 
 def _assemble(experiment: Experiment, backbone: keras.Model, classes: int, seed: int) -> Network:
