@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from factory import make_run
+from factory import age, make_run
 from faults.real import tlui
 from scheduler.bench import Bench
 
@@ -143,9 +143,10 @@ def test_a_damaged_queue_and_claims_do_not_stop_it(bench: Bench) -> None:
     runs: list[RunDirectory] = [bench.add(f"finish-{i}") for i in range(3)]
     claims = bench.home.path / "claims"
     claims.mkdir(mode=0o700, exist_ok=True)
-    (claims / f"run-{runs[0].id}").write_text('{"half": ')
-    (claims / "device-nowhere-cpu-0").write_bytes(b"\0" * 100)
-    runs[1].status.write_text("")
+    damaged = (claims / f"run-{runs[0].id}", claims / "device-nowhere-cpu-0", runs[1].status)
+    for path, left in zip(damaged, (b'{"half": ', b"\0" * 100, b""), strict=True):
+        path.write_bytes(left)
+        age(path, 61)  # a crash has left them so
     bench.start()
     bench.ended(runs[0], runs[2])
     assert [bench.state(runs[0]), bench.state(runs[2])] == ["finished", "finished"]

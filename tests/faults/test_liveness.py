@@ -132,6 +132,22 @@ def test_a_status_that_cannot_be_read_keeps_its_turn(bench: Bench) -> None:
     bench.ended(run)
 
 
+def test_a_status_that_is_half_there_keeps_its_turn_for_a_while(bench: Bench) -> None:
+    """A network disk's cache may show a part of what another host has just replaced."""
+    run = bench.add("finish")
+    whole = run.status.read_bytes()
+    run.status.write_bytes(whole[:40])
+    assert bench.start() == [] and order.find(bench.home, run.id) is not None
+    run.status.write_bytes(whole)
+    assert bench.start() == [run.id]
+    bench.ended(run)
+    broken = bench.add("finish")
+    broken.status.write_bytes(whole[:40])
+    age(broken.status, 61)
+    bench.quiet()
+    assert bench.start() == [] and order.find(bench.home, broken.id) is None
+
+
 def test_a_stale_one_proven_dead_is_interrupted(bench: Bench) -> None:
     run = bench.add("wait")
     bench.start()

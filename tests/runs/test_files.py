@@ -173,3 +173,15 @@ def test_a_file_replaced_by_another_host_is_read_again(
     assert read_json(path) == {"a": 1}
     answers = iter([gone] * 100)
     assert read_json(path) is None and list(answers), "not for ever"
+
+
+def test_a_file_that_is_just_being_replaced_is_read_again(tmp_path: Path) -> None:
+    """Readers on a network disk may get a part; what stays broken is given up soon."""
+    path = tmp_path / "x.json"
+    path.write_text('{"a": ')
+    mending = threading.Timer(0.03, write_json, (path, {"a": 1}))
+    mending.start()
+    assert read_json(path) == {"a": 1}
+    mending.join()
+    path.write_text('{"a": ')
+    assert read_json(path) is None

@@ -148,8 +148,13 @@ def test_changes_wait_for_whoever_is_changing(home: Home) -> None:
     assert taking.exitcode == 0 and Claims(home).of_run(RUN) is not None
 
 
-def test_a_half_written_claim_does_not_block(home: Home) -> None:
-    forge(home, f"run-{RUN}", RUN).write_text('{"run": "a1b')
+def test_a_half_written_claim_does_not_block_for_ever(home: Home) -> None:
+    """On a network disk a host may see half of what another has just written; a crash stays so."""
+    path = forge(home, f"run-{RUN}", RUN)
+    path.write_text('{"run": "a1b')
+    assert not Claims(home).take(RUN) and not Claims(home).inherit(RUN)
+    assert not Claims(home).all()[0].stale
+    age(path, 61)
     assert Claims(home).take(RUN)
 
 

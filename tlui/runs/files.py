@@ -12,6 +12,7 @@ import math
 import os
 import re
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,6 +21,10 @@ from tlui.errors import TluiError
 
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
+FRESH_SECONDS = 60.0
+"""As long as network disks keep what they know of a file."""
+AGAIN_SECONDS = (0.01, 0.05, 0.1, 0.0)
+"""Pauses before a fresh file that cannot be parsed is read again, and for the last time."""
 STALE_TIMES = 3
 """Readings of a file on NFS that another host replaces meanwhile, again and again."""
 
@@ -141,11 +146,27 @@ def write_json(path: Path, value: Any, sync: bool = True) -> None:
 
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     """The JSON object in a file, or None where it is absent, unreadable or half there."""
+    for pause in AGAIN_SECONDS:
+        try:
+            value = json.loads(read_regular(path))
+        except ValueError:
+            if not pause or not fresh(path):
+                return None
+            time.sleep(pause)
+        except (OSError, RecursionError):
+            return None
+        else:
+            return value if isinstance(value, dict) else None
+    return None
+
+
+def fresh(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is so new that what cannot be parsed of it may be whole elsewhere: the cache
+    of a network disk can show a part of what another host has just replaced."""
     try:
-        value = json.loads(read_regular(path))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+        return time.time() - Path(path).stat().st_mtime < FRESH_SECONDS
+    except OSError:
+        return False
 
 
 def withheld(path: str | os.PathLike[str]) -> str:

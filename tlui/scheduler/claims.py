@@ -29,7 +29,7 @@ from typing import Any
 
 from tlui.errors import TluiError
 from tlui.runs.directory import Home
-from tlui.runs.files import FILE_MODE, make_own, write_json
+from tlui.runs.files import FILE_MODE, fresh, make_own, write_json
 from tlui.runs.process import Identity, identify, liveness
 
 CPU = "cpu"
@@ -54,6 +54,9 @@ class Claim:
     seen: float | None = field(default=None, compare=False)
     """Unix time of the last sign of life: when the claim was written, or the run's heartbeat."""
 
+    unclear: bool = field(default=False, compare=False)
+    """It is not readable, and too new for that to mean a crash half-way."""
+
     @property
     def supervisor(self) -> Identity | None:
         return self.holders[0] if self.holders else None
@@ -65,7 +68,7 @@ class Claim:
     @property
     def stale(self) -> bool:
         """Whether every holder is known to be dead."""
-        return all(liveness(who, self.seen) == "dead" for who in self.holders)
+        return not self.unclear and all(liveness(who, self.seen) == "dead" for who in self.holders)
 
     @property
     def orphaned(self) -> bool:
@@ -114,7 +117,8 @@ class Claims:
         return self.read(RUN + run_id)
 
     def read(self, name: str) -> Claim | None:
-        """One claim; None where there is none. A half-written one has no holders: it is stale."""
+        """One claim; None where there is none. A half-written one has no holders: it is stale, but
+        for the first minute, in which another host's may only look so (`fresh`)."""
         path = self.folder / name
         try:
             handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -138,7 +142,8 @@ class Claims:
                     seen=max(os.fstat(handle).st_mtime, self._heard(str(given["run"]))),
                 )
             except (OSError, ValueError, KeyError, TypeError):
-                return Claim(name, name.removeprefix(RUN) if name.startswith(RUN) else "", ())
+                run = name.removeprefix(RUN) if name.startswith(RUN) else ""
+                return Claim(name, run, (), unclear=fresh(path))
 
     def take(self, run_id: str, devices: Sequence[str] = (), per_device: int = 1) -> bool:
         """Claim a run and its devices for this process, all or nothing.

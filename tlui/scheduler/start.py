@@ -19,7 +19,7 @@ from typing import Any
 from tlui.errors import TluiError
 from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.environment import importable
-from tlui.runs.files import withheld
+from tlui.runs.files import fresh, withheld
 from tlui.runs.process import identify
 from tlui.runs.status import read_status, write_status
 from tlui.scheduler import order
@@ -84,7 +84,7 @@ def start(
             continue
         status = read_status(run.status)
         if status is None or status.state != "queued":
-            if not withheld(run.status):  # it may be queued, and keeps its place
+            if not _may_wait(run):
                 _forget(home, run, claims)
             continue
         ready = readiness(home, run)
@@ -202,10 +202,16 @@ def _end_of_lost(home: Home, run: RunDirectory) -> None:
 def _forget(home: Home, run: RunDirectory, claims: Claims) -> None:
     """Remove the place of a run that is not queued, if nobody is just putting it back."""
     with claims.holding(run.id) as held:
-        if held:
-            status = read_status(run.status)
-            if status is None or status.state != "queued":
-                order.remove(home, run.id)
+        if held and not _may_wait(run):
+            order.remove(home, run.id)
+
+
+def _may_wait(run: RunDirectory) -> bool:
+    """Whether a run is queued, or could be for all that can be read of it now."""
+    status = read_status(run.status)
+    if status is None:
+        return bool(withheld(run.status)) or fresh(run.status)
+    return status.state == "queued"
 
 
 def _reap() -> None:
