@@ -295,3 +295,11 @@ def test_a_path_is_completed_as_far_as_it_is_clear(tmp_path: Path) -> None:
     assert complete(f"{tmp_path}/b") == "eta/"
     assert complete(f"{tmp_path}/zz") == ""
     assert complete("/no/such/place") == ""
+
+
+async def test_what_is_to_mend_is_unfolded_first(open_app: Open) -> None:
+    async with open_app().run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("n")
+        text = await shows(pilot, "1 to mend", "! path", "must not be empty")
+        assert "8 evaluate" in text  # every section's heading is still there

@@ -208,15 +208,19 @@ class FormSheet(Sheet, can_focus=True):
         return lines[self._top : self._top + height]
 
     def _open(self, sections: Mapping[str, list[int]], height: int) -> set[str]:
-        """The sections unfolded: the one with the cursor, then from the top as many as fit."""
+        """The sections unfolded: the one with the cursor, those with something to mend, others as
+        long as they fit."""
         mine = self.field.section
         room = height - len(sections) - len(sections[mine]) - 3 - len(self.problems)
         chosen = {mine}
-        for name, indices in sections.items():
-            if name != mine and len(indices) <= room:
-                room -= len(indices)
+        wrong = {field.section for field in self.fields if field.path in self.problems}
+        for name in sorted(sections, key=lambda name: name not in wrong):
+            if name == mine:
+                continue
+            if len(sections[name]) <= room + (2 if name in wrong else 0):  # 2 of the 3 kept above
+                room -= len(sections[name])
                 chosen.add(name)
-            elif name != mine and room < 6:
+            elif name in wrong or room < 6:
                 break
         return chosen
 
