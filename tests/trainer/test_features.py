@@ -84,7 +84,7 @@ class TestSameNumbers:
 
     @pytest.mark.slow
     def test_from_disk_where_memory_is_short(self, home, photos, monkeypatch):
-        monkeypatch.setattr("tlui.trainer.features.MEMORY_SHARE", 0.0)
+        monkeypatch.setattr("tlui.trainer.feature_feed.MEMORY_SHARE", 0.0)
         assert_same_run(*both_ways(home, frozen()(photos), monkeypatch))
 
     @pytest.mark.slow
@@ -126,7 +126,7 @@ class TestViews:
 
     @pytest.mark.slow
     def test_from_disk_where_memory_is_short(self, home, photos, monkeypatch):
-        monkeypatch.setattr("tlui.trainer.features.MEMORY_SHARE", 0.0)
+        monkeypatch.setattr("tlui.trainer.feature_feed.MEMORY_SHARE", 0.0)
         augment = {**self.AUGMENT, "views": 2}
         assert_same_run(*both_ways(home, frozen(augment=augment)(photos), monkeypatch))
 
@@ -176,7 +176,7 @@ class TestStreamed:
         assert_same_run(*both_ways(home, experiment, monkeypatch, self.HOW))
 
     def test_where_no_table_fits(self, home, photos, monkeypatch):
-        monkeypatch.setattr("tlui.trainer.features.MEMORY_SHARE", 0.0)
+        monkeypatch.setattr("tlui.trainer.feature_feed.MEMORY_SHARE", 0.0)
         real = cache.obtain
 
         def full(kind, key, store, size, **more):

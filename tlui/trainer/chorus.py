@@ -24,7 +24,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tlui.trainer.features import FeatureFeed, in_calls
+from tlui.trainer.feature_feed import FeatureFeed, in_calls
 from tlui.trainer.feed import Rate
 from tlui.trainer.optimizers import make_optimizer
 from tlui.trainer.step import Learner, graph, repeat, to_array

@@ -92,8 +92,12 @@ class ImageFeed:
             return None
         return self.natural(images, self.evaluation_batch_size)
 
-    def epoch(self, epoch: int, start: int = 0) -> Any:
-        """Batches of the training images as an epoch sees them, from step `start` on."""
+    def epoch(self, epoch: int, start: int = 0, in_order: bool = False) -> Any:
+        """Batches of the training images, changed as an epoch sees them, from step `start` on.
+
+        Args:
+            in_order: Their natural order rather than the epoch's.
+        """
         return batches(
             self.images["train"],
             batch_size=self.batch_size,
@@ -101,19 +105,7 @@ class ImageFeed:
             seed=self.seed,
             epoch=epoch,
             start_step=start,
-            augment=self.augment,
-            classes=self.classes,
-        )
-
-    def view(self, epoch: int) -> Any:
-        """Batches of the training images in natural order, changed as they are in an epoch."""
-        return batches(
-            self.images["train"],
-            batch_size=self.batch_size,
-            size=self.size,
-            seed=self.seed,
-            epoch=epoch,
-            in_order=True,
+            in_order=in_order,
             augment=self.augment,
             classes=self.classes,
         )
