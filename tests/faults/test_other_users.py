@@ -81,6 +81,10 @@ class Place:
 @pytest.fixture
 def place() -> Iterator[Place]:
     with machine("shared") as host, shared_folder() as folder:
+        found = host.run(sys.executable, "-c", "import tlui, typer", user=JANE)
+        if found.returncode:
+            last = (found.stderr.splitlines() or ["?"])[-1]
+            pytest.skip(f"other people cannot use this Python, {sys.prefix}: {last}")
         preset = folder / "tiny.toml"
         preset.write_text(PRESET.replace("epochs = 4", "epochs = 1"))
         preset.chmod(0o644)
