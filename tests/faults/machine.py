@@ -34,6 +34,7 @@ HOMELESS = Path("/proc/nobody")
 
 INIT = """
 set -e
+umask 022  # whatever a test before has left
 hostname "$1"
 mount --bind "$2" /proc/sys/kernel/random/boot_id
 shift 2

@@ -12,6 +12,7 @@ from scheduler.bench import Bench, kill, wait_for
 from scheduler.test_claims import forge
 
 from tlui.errors import TluiError
+from tlui.runs.directory import RunDirectory
 from tlui.runs.process import liveness, start_time
 from tlui.runs.status import read_status
 from tlui.scheduler import control, order
@@ -176,6 +177,19 @@ class TestRequests:
         bench.ended(run)
         with pytest.raises(TluiError, match="it has finished"):
             control.resume(bench.home, run)
+
+    def test_stop_reaches_a_run_that_starts_meanwhile(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = bench.add("wait")
+        before, observe = [run.observe()], RunDirectory.observe
+        bench.start()
+        bench.running(run)
+        monkeypatch.setattr(
+            RunDirectory, "observe", lambda self: before.pop() if before else observe(self)
+        )
+        assert control.stop(bench.home, run).startswith("will stop at its next step")
+        bench.until(run, "stopped")
 
     def test_a_live_run_is_not_resumed(self, bench: Bench) -> None:
         run = bench.add("wait")

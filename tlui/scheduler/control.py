@@ -63,7 +63,13 @@ def stop(home: Home, run: RunDirectory, mode: Mode = "stop") -> str:
     """
     seen = run.observe()
     if seen.state == "queued":
-        return drop(home, run)
+        try:
+            return drop(home, run)
+        except TluiError:
+            seen = run.observe()
+            if seen.state not in LIVE:
+                raise
+            # it has started meanwhile: stop it as one that runs
     if seen.state not in LIVE and seen.state != "stale":
         raise TluiError(f"{_named(run)}: nothing to stop, it is {seen.state}")
     trainer = _trainer_of(home, run)
