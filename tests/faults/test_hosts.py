@@ -137,7 +137,7 @@ def test_starters_on_two_hosts_start_every_run_once(
     assert counts == {run.id: 1 for run in made}
     assert Counter(bench.state(run) for run in made) == {"finished": 24}
     assert set(hosts) == {"alpha", "beta"}, "both have worked"
-    assert Claims(bench.home).all() == []
+    wait_for(lambda: Claims(bench.home).all() == [], "supervisors let go")
 
 
 def test_a_reboot(home: Home, tmp_path: Path, alpha: Machine, beta: Machine) -> None:

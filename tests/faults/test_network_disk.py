@@ -112,7 +112,7 @@ def test_starters_start_every_run_once(net: Net, runs: int) -> None:
     assert counts == {run.id: 1 for run in made}
     assert Counter(bench.state(run) for run in made) == {"finished": runs}
     assert set(hosts) == {"alpha", "beta"}
-    assert Claims(net.home).all() == []
+    wait_for(lambda: Claims(net.home).all() == [], "supervisors let go")
 
 
 TAKE = """
@@ -171,7 +171,8 @@ def test_a_killed_trainer_is_resumed_on_the_other_host(
     assert "will stop" in says(hosts[(kills + 1) % 2], "stop", run.id)
     until(run, "stopped")
     wait_for(lambda: shown(last, run)["state"] == "stopped", "the end")
-    assert run.read_result() is not None and Claims(net.home).all() == []
+    assert run.read_result() is not None
+    wait_for(lambda: Claims(net.home).all() == [], "the supervisor lets go")
 
 
 def test_the_index_is_kept_off_it(net: Net, tmp_path: Path) -> None:
