@@ -15,10 +15,12 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 
 from tlui.errors import TluiError
 from tlui.runs.directory import RunDirectory
+from tlui.trainer.dataset import Dataset, reading
 from tlui.trainer.failure import FAILED, Outcome, explain
 from tlui.trainer.output import make_lossy
 from tlui.trainer.relay import Relay
@@ -72,8 +74,9 @@ def train_here(
     try:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+        dataset = reading(run, reporter, requests)
         train_run = _import_trainer(more)
-        return train_run(run, reporter, requests)
+        return train_run(run, dataset, reporter, requests)
     except BaseException as error:
         outcome = explain(error)
         if not outcome.expected:
@@ -84,7 +87,9 @@ def train_here(
         requests.honour()  # nothing that was asked of this attempt is left to end the next one
 
 
-def _import_trainer(more: bool) -> Callable[[RunDirectory, Reporter, Requests], Outcome]:
+def _import_trainer(
+    more: bool,
+) -> Callable[[RunDirectory, Future[Dataset], Reporter, Requests], Outcome]:
     """Import TensorFlow and what trains, which leaves no garbage worth looking for."""
     collecting = gc.isenabled()
     gc.disable()

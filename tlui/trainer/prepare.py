@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from tlui.data.store import Images, open_images
-from tlui.data.table import Table, open_dataset
+from tlui.data.store import Images
+from tlui.data.table import Table
 from tlui.errors import TluiError
 from tlui.recipe.schema import Experiment
 from tlui.runs.directory import RunDirectory
 from tlui.runs.files import write_json
 from tlui.trainer import reuse
 from tlui.trainer.checkpoint import Checkpoint, Checkpoints
+from tlui.trainer.dataset import Dataset
 from tlui.trainer.environment import Devices, describe, prepare_devices
 from tlui.trainer.features import CachedFeed
 from tlui.trainer.feed import ImageFeed
@@ -25,10 +24,8 @@ from tlui.trainer.model.variables import assign_variables
 from tlui.trainer.model.warm import warm_start
 from tlui.trainer.objective import Objective, objective_for
 from tlui.trainer.reporter import Reporter
-from tlui.trainer.signals import AskedToEndError, Request, Requests
+from tlui.trainer.signals import Requests
 from tlui.trainer.state import TrainingState
-
-PROGRESS_SECONDS = 0.25
 
 
 @dataclass
@@ -56,24 +53,20 @@ class Run:
 
 
 def prepare(
-    directory: RunDirectory, experiment: Experiment, reporter: Reporter, requests: Requests
+    directory: RunDirectory, dataset: Dataset, reporter: Reporter, requests: Requests
 ) -> Run:
-    """Set up devices, data and network, with the weights and progress of the last checkpoint.
+    """Set up devices and network, with the weights and progress of the last checkpoint.
 
     Raises:
-        TluiError: The data or the weights cannot be used.
-        AskedToEndError: Asked to end meanwhile.
+        TluiError: The weights cannot be used.
     """
+    experiment, table, images = dataset.experiment, dataset.table, dataset.images
     devices = prepare_devices(experiment.train.devices, callers=experiment.learns_little)
     reporter.device(devices.label)
     if not devices.gpu and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1"):
         reporter.log("no GPU here: training on the CPU")
-    table = open_dataset(experiment.dataset)
-    for note in table.notes:
-        reporter.log(f"data: {note}")
     write_json(directory.env, describe(experiment, devices, table.fingerprint))
     write_json(directory.classes, {"version": 1, "classes": table.classes})
-    images = _open_images(experiment, table, reporter, requests)
     objective = objective_for(experiment.head, table.classes, images["train"].labels)
 
     checkpoints = Checkpoints(directory.checkpoints)
@@ -108,47 +101,6 @@ def prepare(
         state,
         last,
     )
-
-
-def _open_images(
-    experiment: Experiment, table: Table, reporter: Reporter, requests: Requests
-) -> dict[str, Images]:
-    side = experiment.augment.crop_from or experiment.dataset.image_size
-    progress = throttled(reporter, requests, "reading images", AskedToEndError)
-    images: dict[str, Images] = {}
-    for split in table.splits:
-        images[split] = open_images(
-            table,
-            split,
-            side,
-            experiment.dataset.resize,
-            bad=experiment.dataset.bad_images,
-            progress=progress,
-        )
-        skipped = len(images[split].skipped)
-        if skipped:
-            reporter.log(f"{split}: {skipped} images cannot be used and are skipped", "warning")
-    if note := images["train"].note:
-        reporter.log(f"data: {note}")
-    return images
-
-
-def throttled(
-    reporter: Reporter, requests: Requests, what: str, ends: Callable[[Request], Exception]
-) -> Callable[[int, int], None]:
-    """A progress callback that speaks a few times a second and raises when asked to end."""
-    said = 0.0
-
-    def progress(done: int, total: int) -> None:
-        nonlocal said
-        if asked := requests.poll():
-            raise ends(asked)
-        now = time.monotonic()
-        if done == total or now - said >= PROGRESS_SECONDS:
-            said = now
-            reporter.event("progress", what=what, done=done, total=total)
-
-    return progress
 
 
 def _network(

@@ -9,10 +9,11 @@ from typing import Any
 from tlui.data.items import HIDDEN
 from tlui.runs.files import write_json
 from tlui.trainer import reuse
+from tlui.trainer.dataset import throttled
 from tlui.trainer.environment import peak_memory, versions
 from tlui.trainer.evaluate import EvaluationStoppedError, Predictions, predict, report
 from tlui.trainer.model.variables import assign_variables
-from tlui.trainer.prepare import Run, throttled
+from tlui.trainer.prepare import Run
 from tlui.trainer.signals import AskedToEndError
 from tlui.trainer.step import predictor
 

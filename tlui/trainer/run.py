@@ -6,13 +6,14 @@ Every file written here appears whole, and result.json last of all: a run that h
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 
 from tlui.recipe.schema import Phase
-from tlui.recipe.toml import load_experiment
 from tlui.runs.directory import RunDirectory
 from tlui.runs.history import load
 from tlui.trainer import reuse
 from tlui.trainer.chorus import Chorus, ChorusFeed
+from tlui.trainer.dataset import Dataset, throttled
 from tlui.trainer.evaluate import EvaluationStoppedError
 from tlui.trainer.failure import FINISHED, INTERRUPTED, STOPPED, Outcome
 from tlui.trainer.features import CachedFeed, cached_feed, is_separable, views_ahead
@@ -21,7 +22,7 @@ from tlui.trainer.fit import DivergedError, Ending, Fit, Stage
 from tlui.trainer.model.fold import folded
 from tlui.trainer.model.freezing import RegimeReport
 from tlui.trainer.model.prefix import frozen_prefix
-from tlui.trainer.prepare import Run, prepare, throttled
+from tlui.trainer.prepare import Run, prepare
 from tlui.trainer.relay import coming
 from tlui.trainer.reporter import Reporter
 from tlui.trainer.result import evaluate_run
@@ -31,17 +32,21 @@ from tlui.trainer.tensorboard import TensorBoard
 from tlui.trainer.voices import can_sing, companions
 
 
-def train_run(directory: RunDirectory, reporter: Reporter, requests: Requests) -> Outcome:
+def train_run(
+    directory: RunDirectory, dataset: Future[Dataset], reporter: Reporter, requests: Requests
+) -> Outcome:
     """Train, evaluate and store one run, from its last checkpoint where it has one.
+
+    Args:
+        dataset: Its photos, from `reading`.
 
     Raises:
         TluiError: The preset, the data or the weights cannot be used.
         DivergedError: Loss not finite.
         OSError: Results cannot be stored.
     """
-    experiment = load_experiment(directory.preset)
     try:
-        run = prepare(directory, experiment, reporter, requests)
+        run = prepare(directory, dataset.result(), reporter, requests)
         ending = _train(run)
     except AskedToEndError as asked:
         return _ended(asked.request, "before training began")
