@@ -17,9 +17,11 @@ Make = Callable[..., RunDirectory]
 Open = Callable[..., TluiApp]
 
 
-async def until(pilot: Pilot[Any], found: Callable[[], Any], what: str = "it") -> Any:
-    """Let the app work until something is the case; fails after half a minute."""
-    end = time.monotonic() + 30
+async def until(
+    pilot: Pilot[Any], found: Callable[[], Any], what: str = "it", seconds: float = 30
+) -> Any:
+    """Let the app work until something is the case; fails when it takes longer."""
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         value = found()
         if value:

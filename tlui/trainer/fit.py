@@ -21,7 +21,12 @@ from tlui.recipe.schema import Experiment, Phase
 from tlui.trainer.checkpoint import Checkpoint, Checkpoints
 from tlui.trainer.feed import Feed
 from tlui.trainer.metrics import confusion_counts, from_confusion
-from tlui.trainer.model.freezing import RegimeReport, batchnorm_mode, set_regime
+from tlui.trainer.model.freezing import (
+    RegimeReport,
+    batchnorm_mode,
+    set_regime,
+    settling_steps,
+)
 from tlui.trainer.model.network import Network
 from tlui.trainer.model.variables import SEED, named_variables
 from tlui.trainer.objective import Objective
@@ -118,7 +123,8 @@ class Fit:
         if self.resumed is not None:
             self._restore(learner, self.resumed)
             self.resumed = None
-        self._watch = Watch(self.reporter, state, learner)
+        unsettled = math.ceil(settling_steps(self.network) / max(self._steps, 1))
+        self._watch = Watch(self.reporter, state, learner, unsettled)
         while state.phase_epoch < phase.epochs:
             values = state.phase_values()
             if should_stop_early(self.experiment.train.early_stopping, values, state.monitor):

@@ -72,6 +72,7 @@ class Reporter:
         self._alerted: set[tuple[str, object]] = set()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._system = SystemSampler()
+        self._gpu_percents: list[float] = []
         self._write(sync=True)
         self._thread.start()
 
@@ -122,6 +123,12 @@ class Reporter:
         self._alerted.add((kind, once))
         print(f"alert: {message}", file=sys.stderr, flush=True)
         self.event("alert", kind=kind, message=message)
+
+    def take_gpu_percents(self) -> list[float]:
+        """How busy the GPU was at each sample since the last call; [] where NVML does not say."""
+        with self._lock:
+            taken, self._gpu_percents = self._gpu_percents, []
+        return taken
 
     def end(self, state: State, code: int, reason: str = "", advice: str = "") -> None:
         """Write how it ended, stop the thread and close the log; the last thing that is said."""
@@ -180,6 +187,9 @@ class Reporter:
             if time.monotonic() - sampled >= SYSTEM_SECONDS:
                 sampled = time.monotonic()
                 fields = self._system.sample()
+                if "gpu_percent" in fields:
+                    with self._lock:
+                        self._gpu_percents.append(fields["gpu_percent"])
                 if fields:
                     self.event("system", **fields)
 
@@ -201,9 +211,9 @@ class SystemSampler:
 
             if self._process is None:
                 self._process = psutil.Process()
-                self._process.cpu_percent()
-                return {}
-            fields["cpu_percent"] = round(self._process.cpu_percent(), 1)
+                self._process.cpu_percent()  # the first is 0: it counts from the call before
+            else:
+                fields["cpu_percent"] = round(self._process.cpu_percent(), 1)
             fields["ram_mb"] = round(self._process.memory_info().rss / 2**20, 1)
         except (ImportError, OSError, RuntimeError):
             fields.clear()  # no /proc here: the figures are a courtesy

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tlui.errors import TluiError
 from tlui.trainer.model.build import build
-from tlui.trainer.model.freezing import batchnorm_mode, set_regime
+from tlui.trainer.model.freezing import batchnorm_mode, set_regime, settling_steps
 from tlui.trainer.model.variables import named_variables
 
 
@@ -132,3 +132,19 @@ def test_auto_is_inference_when_transferring():
     assert batchnorm_mode("auto", transfers=False) == "train"
     assert batchnorm_mode("train", transfers=True) == "train"
     assert batchnorm_mode("inference", transfers=False) == "inference"
+
+
+@pytest.mark.parametrize(
+    ("name", "freeze", "mode", "steps"),
+    [
+        ("SmallConvNet", "none", "train", 29),  # 0.9 ** 29 = 0.047
+        ("SmallConvNet", "none", "inference", 0),
+        ("SmallConvNet", "backbone", "train", 0),
+        ("SmallConvNet", "batchnorm", "train", 0),
+        ("MobileNetV2", "none", "train", 2995),  # 0.999 ** 2995 = 0.05
+    ],
+)
+def test_how_long_moving_statistics_take_to_settle(experiment, name, freeze, mode, steps):
+    network = build(experiment(name, size=32), 3)
+    set_regime(network, freeze, mode)
+    assert settling_steps(network) == steps

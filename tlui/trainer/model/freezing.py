@@ -9,6 +9,7 @@ statistics, while frozen ones run in inference as Keras has it.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -126,6 +127,23 @@ def batchnorm_mode(chosen: str, transfers: bool) -> BatchNorm:
     if chosen == "auto":
         return "inference" if transfers else "train"
     return "train" if chosen == "train" else "inference"
+
+
+def settling_steps(network: Network) -> int:
+    """Steps until BatchNorm's moving statistics have forgotten 95 % of what they start from.
+
+    `momentum ** steps = 0.05` for the slowest layer that updates them under the present regime;
+    0 where none does. Before that the validation, which uses them, may get worse by itself.
+    """
+    if network.batchnorm == "inference":
+        return 0
+    momenta = [
+        layer.momentum
+        for layer in network.backbone_layers
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+    ]
+    slowest = max(momenta, default=0.0)
+    return math.ceil(math.log(0.05) / math.log(slowest)) if 0 < slowest < 1 else 0
 
 
 def _parameters(variables: list[keras.Variable]) -> int:
