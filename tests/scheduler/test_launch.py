@@ -16,8 +16,8 @@ from tlui.runs.process import start_time
 PARENT = """
 import os, sys
 from pathlib import Path
-from tlui.scheduler.launch import Gated
-child = Gated(["/bin/sh", "-c", 'echo ran > "$0"', sys.argv[1]], os.environ, Path(sys.argv[2]))
+from tlui.scheduler.launch import spawn
+child = spawn(["/bin/sh", "-c", 'echo ran > "$0"', sys.argv[1]], os.environ, Path(sys.argv[2]))
 print(child.pid, flush=True)
 input()
 if sys.argv[3] == "opens":

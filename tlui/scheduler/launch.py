@@ -65,41 +65,11 @@ class Line:
 
 
 class Gated:
-    """A forked child that waits at its gate; `pid` and its start time are already final."""
+    """A child that waits at its gate; `pid` and its start time are already final."""
 
-    def __init__(
-        self, argv: Sequence[str], env: Mapping[str, str], log: Path, line: Line | None = None
-    ) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        output = os.open(log, flags, FILE_MODE)
-        wait_here, self._gate = os.pipe2(os.O_CLOEXEC)
-        self.pid = os.fork()
-        if self.pid == 0:
-            try:
-                os.setsid()
-                os.close(self._gate)
-                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGPIPE):
-                    signal.signal(number, signal.SIG_DFL)
-                signal.signal(signal.SIGHUP, signal.SIG_IGN)
-                signal.pthread_sigmask(signal.SIG_SETMASK, ())
-                env = dict(env)
-                if line is not None:
-                    line.theirs.set_inheritable(True)
-                    env[NEXT] = str(line.theirs.fileno())
-                if os.read(wait_here, 1) == b"g":
-                    empty = os.open(os.devnull, os.O_RDONLY)
-                    os.dup2(empty, 0)
-                    os.dup2(output, 1)
-                    os.dup2(output, 2)
-                    os.execve(argv[0], list(argv), env)
-            except OSError as error:
-                os.write(output, f"{argv[0]}: cannot be started ({error.strerror})\n".encode())
-            finally:
-                os._exit(NEVER_STARTED)
-        os.close(wait_here)
-        os.close(output)
-        if line is not None:
-            line.theirs.close()
+    def __init__(self, pid: int, gate: int) -> None:
+        self.pid = pid
+        self._gate = gate
 
     def go(self) -> None:
         """Open the gate; a child killed while it waited there is found dead as any other."""
@@ -108,3 +78,58 @@ class Gated:
         except BrokenPipeError:
             pass
         os.close(self._gate)
+
+
+def spawn(
+    argv: Sequence[str], env: Mapping[str, str], log: Path, line: Line | None = None
+) -> Gated:
+    """Fork a child that will become `argv`, with `log` as its output.
+
+    Raises:
+        OSError: No log, no process.
+    """
+    output = open_log(log)
+    wait_here, gate = os.pipe2(os.O_CLOEXEC)
+    try:
+        pid = os.fork()
+    except OSError:
+        for handle in (output, wait_here, gate):
+            os.close(handle)
+        raise
+    if pid == 0:
+        try:
+            os.setsid()
+            os.close(gate)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGPIPE):
+                signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            env = dict(env)
+            if line is not None:
+                line.theirs.set_inheritable(True)
+                env[NEXT] = str(line.theirs.fileno())
+            if os.read(wait_here, 1) == b"g":
+                empty = os.open(os.devnull, os.O_RDONLY)
+                os.dup2(empty, 0)
+                os.dup2(output, 1)
+                os.dup2(output, 2)
+                os.execve(argv[0], list(argv), env)
+        except OSError as error:
+            os.write(output, f"{argv[0]}: cannot be started ({error.strerror})\n".encode())
+        finally:
+            os._exit(NEVER_STARTED)
+    os.close(wait_here)
+    os.close(output)
+    if line is not None:
+        line.theirs.close()
+    return Gated(pid, gate)
+
+
+def open_log(log: Path) -> int:
+    """A trainer's log, to append to.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    return os.open(log, flags, FILE_MODE)

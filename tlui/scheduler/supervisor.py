@@ -142,7 +142,7 @@ def _own(
         if telling is not None:
             telling.join()
         if following is None:
-            worker.dismiss()
+            worker.close()
             _tell(home, run, final)
             return
         # Beside the training: a command of the user's may take its time.
@@ -159,29 +159,36 @@ def _following(
     taken: list[tuple[RunDirectory, Status]] = []
 
     def offer(other: RunDirectory, wanted: Orders) -> bool:
-        if taken or not worker.waits:
+        if taken:
             return False
         status = read_status(other.status)
         same_place = (wanted.devices, wanted.label) == (orders.devices, orders.label)
-        queued = status is not None and status.state == "queued" and not status.attempt
-        if status is not None and queued and same_place and alike(run, other):
-            taken.append((other, status))
-            return True
-        worker.dismiss()  # makes room before another is started
-        return False
+        if status is None or status.state != "queued" or not same_place:
+            worker.dismiss()  # makes room before another is started
+            return False
+        if not (worker.waits and not status.attempt and alike(run, other)):
+            worker.dismiss()
+            if not worker.forks:
+                return False
+        taken.append((other, status))
+        return True
 
     _start_next(home, orders, offer)
     return taken[0] if taken else None
 
 
-def _coming(home: Home, run: RunDirectory) -> list[str]:
-    """Runs of its kind that wait, in their order: its trainer may be handed them next."""
-    found = []
+def _coming(home: Home, run: RunDirectory) -> tuple[list[str], int]:
+    """Runs of its kind that wait, in their order: its trainer may be handed them next; and how
+    many others wait."""
+    found, others = [], 0
     for entry in order.entries(home)[: 4 * MOST_COMING]:
-        other = home.run(entry.run)
-        if entry.run != run.id and not entry.held and alike(run, other):
+        if entry.run == run.id or entry.held or entry.wishes().on != "local":
+            continue
+        if alike(run, home.run(entry.run)):
             found.append(entry.run)
-    return found[:MOST_COMING]
+        else:
+            others += 1
+    return found[:MOST_COMING], others
 
 
 def asked(run: RunDirectory, attempt: int) -> str:
@@ -242,11 +249,15 @@ def _train(
         write_status(run.status, starting)
         _answer(orders.ready, True)
         env = environment(orders.devices, orders.label, os.environ)
-        if orders.devices == (CPU,) and not worker.waits:
-            env[COMING] = " ".join(_coming(home, run))
-        command = _command(run, orders, status)
+        alikes, others = _coming(home, run)
+        if orders.devices == (CPU,):
+            env[COMING] = " ".join(alikes)
+        else:
+            others += len(alikes)  # each has a process of its own
+        command = orders.trainer or (sys.executable, "-P", "-m", "tlui.trainer")
+        arguments = [str(run.path), *(["--resume"] if status.attempt else [])]
         while True:
-            worker.prepare(command, env, run.log, orders.devices)
+            worker.prepare(command, arguments, env, run.log, orders.devices)
             claims.name_trainer(run.id, worker.identity)
             write_status(run.status, replace(starting, owner=worker.identity))
             if worker.go(run):
@@ -257,6 +268,8 @@ def _train(
         order.remove(home, run.id)
         return _not_started(run, starting, error)
     order.remove(home, run.id)
+    if orders.devices and not orders.trainer:
+        worker.foresee(others, env, run.log)
     exit_code = _watch(home, run, starting.attempt, worker, orders, signals)
     return settle(
         run,
@@ -341,11 +354,6 @@ def _not_started(run: RunDirectory, starting: Status, error: OSError) -> Status:
     except OSError:
         pass
     return failed
-
-
-def _command(run: RunDirectory, orders: Orders, before: Status) -> list[str]:
-    base = orders.trainer or (sys.executable, "-P", "-m", "tlui.trainer")
-    return [*base, str(run.path), *(["--resume"] if before.attempt else [])]
 
 
 def _answer(handle: int, mine: bool) -> None:

@@ -6,6 +6,9 @@ supervisor hands it the next run of the queue if that is alike, or hangs up. Eac
 recorded and settled as if it had a process of its own: its status names the trainer before the
 trainer hears of it, a trainer that dies takes only the run it is training with it, and a
 supervisor that dies hangs up. Only on the CPU: a GPU's memory is freed by the end of a process.
+
+Where a run needs a process of its own and more are to come, that process is a fork of one that
+has imported TensorFlow (`forkserver`), once that is ready.
 """
 
 from __future__ import annotations
@@ -17,14 +20,19 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tlui.runs.directory import RunDirectory
 from tlui.runs.process import Identity, identify
 from tlui.scheduler.claims import CPU
-from tlui.scheduler.launch import Gated, Line
+from tlui.scheduler.launch import Gated, Line, spawn
+
+if TYPE_CHECKING:
+    from tlui.scheduler.forkserver import Forkserver
 
 LEAVING_SECONDS = 10.0
+WORTH_FORKING = 2
+"""Runs to come that pay for a forkserver, which imports TensorFlow once more itself."""
 SAME = ("dataset.", "backbone.", "train.devices", "train.mixed_precision")
 """Settings in which runs of one trainer agree."""
 REGIME = re.compile(r"phase\.\d+\.freeze")
@@ -35,6 +43,7 @@ class Worker:
 
     def __init__(self) -> None:
         self._child: Gated | None = None
+        self._forkserver: Forkserver | None = None
         self._line: Line | None = None
         self._trainer: Identity | None = None
         self.waits = False
@@ -55,10 +64,44 @@ class Worker:
         """What to wait on for its word; -1 where it has no line."""
         return self._line.ours.fileno() if self._line is not None else -1
 
+    @property
+    def forks(self) -> bool:
+        """Whether any run could have a process at once that has imported TensorFlow."""
+        try:
+            return self._forkserver is not None and self._forkserver.ready
+        except OSError:
+            return False
+
+    def foresee(self, others: int, env: Mapping[str, str], log: Path) -> None:
+        """Keep a forkserver where runs are to come that need processes of their own.
+
+        Args:
+            others: Their number.
+            env: What trainers of this device get.
+            log: Gets what it says should it fail.
+        """
+        if not others:
+            self._close_forkserver()
+        elif others >= WORTH_FORKING and self._forkserver is None:
+            from tlui.scheduler.forkserver import Forkserver
+
+            try:
+                self._forkserver = Forkserver(env, log)
+            except OSError:
+                pass  # no process to be had now: trainers import for themselves
+
     def prepare(
-        self, argv: Sequence[str], env: Mapping[str, str], log: Path, devices: Sequence[str]
+        self,
+        command: Sequence[str],
+        arguments: Sequence[str],
+        env: Mapping[str, str],
+        log: Path,
+        devices: Sequence[str],
     ) -> None:
-        """Fork one that waits at its gate, unless there is one that waits for a run.
+        """Make one that waits at its gate, unless there is one that waits for a run.
+
+        Args:
+            command: Of trainers, to which `arguments` are added.
 
         Raises:
             OSError: No log, no process.
@@ -66,8 +109,25 @@ class Worker:
         if self.waits:
             return
         self._line = Line() if tuple(devices) == (CPU,) else None
-        self._child = Gated(argv, env, log, self._line)
+        self._child = self._forked(arguments, env, log)
+        if self._child is None:
+            self._child = spawn([*command, *arguments], env, log, self._line)
         self._trainer = identify(self._child.pid)
+
+    def _forked(self, arguments: Sequence[str], env: Mapping[str, str], log: Path) -> Gated | None:
+        """From the forkserver; None where there is none, or none any more."""
+        if self._forkserver is None or not self.forks:
+            return None
+        try:
+            return self._forkserver.fork(arguments, env, log, self._line)
+        except OSError:
+            self._close_forkserver()
+            return None
+
+    def _close_forkserver(self) -> None:
+        if self._forkserver is not None:
+            self._forkserver.close()
+            self._forkserver = None
 
     def go(self, run: RunDirectory) -> bool:
         """Let it train a run whose status and claim name it by now; False where it is gone."""
@@ -103,6 +163,11 @@ class Worker:
         """Send one that waits home, and see it off."""
         if self.waits:
             self.bury()
+
+    def close(self) -> None:
+        """Leave no process behind: nothing more is trained here."""
+        self.dismiss()
+        self._close_forkserver()
 
     def bury(self) -> None:
         """See one off that trains nothing, whatever it takes."""

@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
+from typing import NoReturn
 
 from tlui.errors import TluiError
 from tlui.runs.directory import RunDirectory
@@ -72,10 +73,8 @@ def train_here(
 ) -> Outcome:
     """Train in this process; whatever goes wrong comes back as an outcome."""
     try:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
         dataset = reading(run, reporter, requests)
-        train_run = _import_trainer(more)
+        train_run = import_trainer(more)
         return train_run(run, dataset, reporter, requests)
     except BaseException as error:
         outcome = explain(error)
@@ -87,10 +86,15 @@ def train_here(
         requests.honour()  # nothing that was asked of this attempt is left to end the next one
 
 
-def _import_trainer(
-    more: bool,
+def import_trainer(
+    more: bool = False,
 ) -> Callable[[RunDirectory, Future[Dataset], Reporter, Requests], Outcome]:
-    """Import TensorFlow and what trains, which leaves no garbage worth looking for."""
+    """Import TensorFlow and what trains, which leaves no garbage worth looking for.
+
+    Nothing is executed yet: no device is touched and no thread of TensorFlow's runs.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -104,10 +108,13 @@ def _import_trainer(
     return train_run
 
 
-if __name__ == "__main__":
-    code = main()
+def leave(code: int) -> NoReturn:
+    """End this process without sys.exit: TensorFlow's threads take up to a second to be torn
+    down, and nothing is left to write."""
     sys.stdout.flush()
     sys.stderr.flush()
-    # Not sys.exit: TensorFlow's threads take up to a second to be torn down, and nothing is left
-    # to write.
     os._exit(code)
+
+
+if __name__ == "__main__":
+    leave(main())
