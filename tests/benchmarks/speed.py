@@ -86,20 +86,28 @@ class Bench:
         self.count = 0
         copy_weights(scratch)
 
-    def plain(self, work: str, epochs: int, rates: tuple[float, ...] = (1e-3,)) -> Cost:
-        """The plain script, once for each learning rate."""
+    def plain(
+        self,
+        work: str,
+        epochs: int,
+        rates: tuple[float, ...] = (1e-3,),
+        sizes: tuple[int, ...] = (),
+    ) -> Cost:
+        """The plain script, once for each learning rate and size."""
         folder = self.scratch / "plain"
         folder.mkdir(exist_ok=True)
         commands = [
             [
                 *(sys.executable, str(HERE.with_name("plain.py")), str(self.data)),
                 *("--work", work, "--epochs", str(epochs)),
-                *("--rate", str(rate), "--size", str(self.size)),
+                *("--rate", str(rate), "--size", str(size)),
             ]
             for rate in (rates[:1] if self.once else rates)
+            for size in sizes or (self.size,)
         ]
         wall, cpu = self.measure(commands, folder)
-        wall, cpu = (x * len(rates) / len(commands) for x in (wall, cpu))
+        if self.once:
+            wall, cpu = wall * len(rates), cpu * len(rates)
         found = json.loads((folder / "plain.json").read_text())
         return Cost(wall, cpu, found["peak_memory_mb"], found["test_accuracy"])
 
@@ -110,26 +118,28 @@ class Bench:
         freeze: str = "backbone",
         more: str = "",
         rates: tuple[float, ...] = (1e-3,),
+        sizes: tuple[int, ...] = (),
         cold: bool,
     ) -> Cost:
-        """`tlui run` of one preset, a sweep where there are several rates."""
+        """`tlui run` of one preset, a sweep where there are several rates or sizes."""
         if cold:
             shutil.rmtree(self.scratch / "cache", ignore_errors=True)
         self.count += 1
         home = self.scratch / f"home-{self.count}"
         fields = {"data": self.data, "size": self.size, "freeze": freeze, "epochs": epochs}
         text = PRESET.format(**fields, rate=rates[0], more=more)
-        if len(rates) > 1:
-            text = text.replace(
-                "[dataset]", f'sweep = {{ "phase.0.lr.initial" = {list(rates)} }}\n[dataset]', 1
-            )
+        axes = f'"phase.0.lr.initial" = {list(rates)}'
+        if sizes:
+            axes += f', "dataset.image_size" = {list(sizes)}'
+        text = text.replace("[dataset]", f"sweep = {{ {axes} }}\n[dataset]", 1)
         preset = self.scratch / "speed.toml"
         preset.write_text(text)
         command = [sys.executable, "-m", "tlui.cli.main", "run", str(preset), "--home", str(home)]
         wall, cpu = self.measure([command], self.scratch)
         results = [json.loads(path.read_text()) for path in sorted(home.glob("runs/*/result.json"))]
-        if len(results) != len(rates):
-            raise SystemExit(f"{len(results)} of {len(rates)} runs have a result: {home}")
+        runs = len(rates) * max(1, len(sizes))
+        if len(results) != runs:
+            raise SystemExit(f"{len(results)} of {runs} runs have a result: {home}")
         best = max(r["metrics"]["test_accuracy"] for r in results)
         return Cost(wall, cpu, max(r["peak_memory_mb"] for r in results), best)
 
@@ -235,6 +245,12 @@ ROWS = {
         2,
         lambda b: b.plain("head", 2, SHORT_RATES),
         lambda b: b.ours(2, rates=SHORT_RATES, cold=True),
+    ),
+    "mixed": Row(
+        "queue of 6 short runs, 128 and 224 px in turn",
+        2,
+        lambda b: b.plain("head", 2, SHORT_RATES[:3], (128, 224)),
+        lambda b: b.ours(2, rates=SHORT_RATES[:3], sizes=(128, 224), cold=True),
     ),
 }
 

@@ -103,7 +103,7 @@ def _train(request: dict[str, Any], log: int, gate: int, line: int = -1) -> None
 
 
 def _call_oneself(name: str) -> None:
-    """The name that `top` shows, of at most 15 characters; a fork's command line is its server's."""
+    """The name that `top` shows, of at most 15 characters: forks share a command line."""
     Path("/proc/self/comm").write_text(name)
 
 
