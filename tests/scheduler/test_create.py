@@ -21,7 +21,7 @@ from tlui.runs.status import Status, write_status
 from tlui.scheduler import order
 from tlui.scheduler.create import create_runs, missing_runs
 from tlui.scheduler.order import Wishes
-from tlui.scheduler.parents import readiness, take_parent
+from tlui.scheduler.parents import missed_by, readiness, take_parent, waiting_for
 
 LAB = """
 version = 1
@@ -109,6 +109,27 @@ def test_a_run_with_a_checkpoint_of_its_own_needs_its_parents_no_more(home: Home
 
 def split(runs: list[RunDirectory]) -> tuple[list[RunDirectory], list[RunDirectory]]:
     return runs[:2], runs[2:]
+
+
+def test_what_queued_runs_would_miss(home: Home) -> None:
+    head, other, full, second = create_runs(home, parse_preset(LAB.replace("PICK", "best")))
+    third = home.create("", {"name": "third", "config": {}, "parents": [full.id]})
+    order.append(home, [third.id], Wishes())
+    assert not waiting_for(home, [head.id]), "the other head will do"
+    missed = waiting_for(home, [head.id, other.id])
+    assert missed == {run.id: [full, second, third] for run in (head, other)}
+    assert missed_by(missed[head.id]) == (
+        f"full-1e-3 ({full.id}), full-1e-4 ({second.id}) and third ({third.id}) are queued, "
+        "start from it and fail without it"
+    )
+    assert waiting_for(home, [full.id]) == {full.id: [third]}
+    assert "is queued, starts from it and fails" in missed_by([third])
+    assert not waiting_for(home, [head.id, other.id, full.id, second.id, third.id])
+    write_status(other.status, Status("failed"))
+    assert waiting_for(home, [head.id]) == {head.id: [full, second, third]}, "other has failed"
+    for run in (full, second):
+        (run.checkpoints / "last.npz").touch()
+    assert not waiting_for(home, [head.id, other.id]), "they go on from checkpoints of their own"
 
 
 def test_the_chosen_parent_is_written_before_the_trainer_starts(bench: Bench) -> None:

@@ -13,6 +13,8 @@ from tui.driving import HOSTILE, NOW, Make, Open, ready, screen_text, shows, typ
 from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.marks import read_marks
 from tlui.runs.process import identify
+from tlui.scheduler import order
+from tlui.scheduler.order import Wishes
 from tlui.tui import watch
 from tlui.tui.screens.board import BoardScreen
 from tlui.tui.screens.compare import CompareScreen
@@ -211,6 +213,18 @@ async def test_deleting_asks_first(open_app: Open, store: list[RunDirectory]) ->
         await pilot.press("D", "y")
         await until(pilot, lambda: not store[-1].path.exists())
         await shows(pilot, "8 runs", "deleted diverging")
+
+
+async def test_a_run_that_queued_ones_start_from_stays(
+    open_app: Open, home: Home, store: list[RunDirectory]
+) -> None:
+    child = home.create("", {"name": "child", "config": {}, "parents": [store[4].id]})
+    order.append(home, [child.id], Wishes())
+    async with open_app().run_test() as pilot:
+        await ready(pilot)
+        await pilot.press("end", *"kkkk", "D", "y")
+        await shows(pilot, "full-1e-4 stays: child", "is queued, starts from it")
+        assert store[4].exists()
 
 
 async def test_a_live_run_cannot_be_deleted(open_app: Open, store: list[RunDirectory]) -> None:

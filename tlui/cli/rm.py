@@ -20,13 +20,19 @@ def rm(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     home: HomeOption = None,
 ) -> int:
-    """Delete runs for good: weights, results, everything. Asks first; refuses live runs."""
+    """Delete runs for good: weights, results, everything. Asks first; refuses live runs.
+
+    Says which queued runs start from them. With --yes those are not left without: a run that
+    they start from is refused, unless they are deleted too.
+    """
     from tlui.errors import TluiError
     from tlui.runs.directory import Home
     from tlui.runs.index import Index
     from tlui.runs.reference import resolve_all
-    from tlui.runs.remove import refusal, remove
+    from tlui.runs.remove import refusal
     from tlui.runs.text import printable
+    from tlui.scheduler.control import delete
+    from tlui.scheduler.parents import missed_by, waiting_for
 
     if bool(runs) == bool(filter):
         raise TluiError("name the runs to delete, or give --filter", 2)
@@ -42,6 +48,14 @@ def rm(
             return 0
         titles = {row.id: printable(row.title) for row in index.get([r.id for r in chosen])}
         refused = {run.id: reason for run in chosen if (reason := refusal(run))}
+        waiting = waiting_for(store, [run.id for run in chosen if run.id not in refused])
+        for run_id, children in waiting.items():
+            reason = f"{titles.get(run_id, run_id)} ({run_id}): {missed_by(children)}"
+            ids = " ".join(child.id for child in children)
+            if yes:
+                refused[run_id] = f"{reason}; delete them together, or first: tlui queue drop {ids}"
+            else:
+                print(f"tlui: {printable(reason)}", file=sys.stderr)
         chosen = [run for run in chosen if run.id not in refused]
         for reason in refused.values():
             print(f"tlui: {printable(reason)}", file=sys.stderr)
@@ -51,7 +65,7 @@ def rm(
         code = 1 if refused else 0
         for run in chosen:
             try:
-                remove(store, run)
+                delete(store, run)
             except TluiError as error:
                 print(f"tlui: {printable(str(error))}", file=sys.stderr)
                 code = 1

@@ -17,6 +17,7 @@ from tlui.errors import TluiError
 from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.files import write_text
 from tlui.runs.process import Identity, liveness
+from tlui.runs.remove import remove
 from tlui.runs.status import (
     HEARTBEAT_SECONDS,
     LIVE,
@@ -151,6 +152,17 @@ def drop(home: Home, run: RunDirectory) -> str:
         _write(run, replace(seen.status, state="stopped", reason=DROPPED, ended=time.time()))
         order.remove(home, run.id)
     return DROPPED
+
+
+def delete(home: Home, run: RunDirectory) -> None:
+    """Delete a run for good; a queued one leaves the queue, or its cluster's, first.
+
+    Raises:
+        TluiError: It is live, or cannot be deleted.
+    """
+    if run.observe().state == "queued":
+        drop(home, run)
+    remove(home, run)
 
 
 def hold(home: Home, run: RunDirectory) -> None:

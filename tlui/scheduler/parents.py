@@ -9,6 +9,7 @@ run that is resumed goes on from its own checkpoint, whatever has become of its 
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,6 +76,60 @@ def unusable(run: RunDirectory) -> str:
             f"{run.checkpoints}; start from another run"
         )
     return ""
+
+
+def waiting_for(home: Home, going: Collection[str]) -> dict[str, list[RunDirectory]]:
+    """The queued runs that could not start any more where these runs go.
+
+    Args:
+        home: The store.
+        going: Ids of the runs that are to go.
+
+    Returns:
+        For the id of each of those that are missed, who starts from it, be it by way of another
+        queued run, in the order of the queue.
+    """
+    hopes: dict[str, list[str]] = {}
+    for entry in order.entries(home):
+        run = home.run(entry.run)
+        if run.id not in going and run.observe().state == "queued":
+            hopes[run.id] = _hopes(home, run)
+    roots = {run_id: {run_id} for run_id in going}
+    found: dict[str, list[RunDirectory]] = {}
+    left = dict(hopes)
+    while lost := [r for r, parents in left.items() if parents and roots.keys() >= set(parents)]:
+        for run_id in lost:
+            roots[run_id] = set().union(*(roots[parent] for parent in left.pop(run_id)))
+    for run_id in hopes:
+        for root in roots.get(run_id, ()):
+            found.setdefault(root, []).append(home.run(run_id))
+    return found
+
+
+def missed_by(children: Sequence[RunDirectory]) -> str:
+    """A sentence on queued runs that start from one which is to go."""
+    named = [_name(child) for child in children[:3]]
+    if len(children) > 3:
+        named.append(f"{len(children) - 3:,} more")
+    several = len(children) > 1
+    names = " and ".join([", ".join(named[:-1]), named[-1]]) if several else named[0]
+    return (
+        f"{names} {'are' if several else 'is'} queued, {'start' if several else 'starts'} from it "
+        f"and {'fail' if several else 'fails'} without it"
+    )
+
+
+def _hopes(home: Home, run: RunDirectory) -> list[str]:
+    """The runs that a queued one may still start from; none where it has weights of its own."""
+    if any((run.checkpoints / name).is_file() for name in OWN_WEIGHTS):
+        return []
+    parents = [home.run(str(parent)) for parent in run.read_meta().get("parents") or []]
+    return [parent.id for parent in parents if parent.exists() and _hopeful(parent)]
+
+
+def _hopeful(parent: RunDirectory) -> bool:
+    seen = parent.observe()
+    return seen.state in TO_COME or not _without_result(parent, seen)
 
 
 def _without_result(run: RunDirectory, seen: Observed) -> str:

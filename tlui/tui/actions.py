@@ -8,6 +8,7 @@ from typing import Any
 from tlui.errors import TluiError
 from tlui.runs.directory import Home
 from tlui.runs.marks import mark
+from tlui.runs.text import printable
 from tlui.tui.messages import WorkDone, WorkFailed
 
 Outcome = WorkDone | WorkFailed
@@ -43,17 +44,23 @@ def resume_run(home: Home, run_id: str) -> tuple[Any, str]:
 
 
 def delete_runs(home: Home, ids: Sequence[str]) -> tuple[Any, str]:
-    """Remove runs that are not alive for good; queued ones leave the queue first."""
-    from tlui.runs.remove import remove
-    from tlui.scheduler.control import drop
+    """Remove runs that are not alive for good; queued ones leave the queue first.
 
+    Raises:
+        TluiError: One is live, or queued runs that stay start from it.
+    """
+    from tlui.scheduler.control import delete
+    from tlui.scheduler.parents import missed_by, waiting_for
+
+    for run_id, children in waiting_for(home, ids).items():
+        raise TluiError(
+            f"{_name(home, run_id)} stays: {printable(missed_by(children))}; drop from the queue "
+            "first (Q)"
+        )
     names = []
     for run_id in ids:
-        run = home.run(run_id)
         names.append(_name(home, run_id))
-        if run.observe().state == "queued":
-            drop(home, run)
-        remove(home, run)
+        delete(home, home.run(run_id))
     return tuple(ids), f"deleted {', '.join(names)}"
 
 
@@ -70,6 +77,4 @@ def hide_runs(home: Home, ids: Sequence[str], hidden: bool) -> tuple[Any, str]:
 
 
 def _name(home: Home, run_id: str) -> str:
-    from tlui.runs.text import printable
-
     return printable(home.run(run_id).read_meta().get("name") or run_id)
