@@ -61,3 +61,11 @@ def test_an_option_of_the_app_in_front_of_a_command(
 ) -> None:
     assert main.run([option, "ls"]) == 2
     assert f"{option} goes behind ls" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("line", [["ls", "--home", ""], ["--home", "", "ls"]])
+def test_no_home_is_not_the_current_folder(
+    line: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run(line) == 2
+    assert "--home" in capsys.readouterr().err

@@ -101,6 +101,12 @@ class TestOneProblem:
                 "phase[0].optimizer.beta_1: must be at least 0 and less than 1. Received: 1.5",
             ),
             (
+                "epochs = 10",
+                'optimizer = { name = "sgd", nesterov = true }',
+                "phase[0].optimizer.momentum: nesterov does nothing without momentum; set momentum, "
+                "such as 0.9",
+            ),
+            (
                 '"SmallConvNet"',
                 '"MobilNetV2"',
                 'backbone.name: "MobilNetV2" is not a backbone (did you mean "MobileNetV2"?)',

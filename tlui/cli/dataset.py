@@ -71,8 +71,8 @@ def check(
 
 def list_datasets(json: JsonOption = False) -> None:
     """Show the datasets that presets may name, where to get them and where yours lie."""
+    import os
     from json import dumps
-    from pathlib import Path
 
     from tlui.recipe.catalogue import DATASETS
     from tlui.recipe.config import config_path, load_config
@@ -104,7 +104,7 @@ def list_datasets(json: JsonOption = False) -> None:
             typer.echo(f"{'':<16} {row['note']}")
         place = row["path"]
         if isinstance(place, str) and place:
-            there = "" if Path(place).expanduser().exists() else " (not there)"
+            there = "" if os.path.exists(os.path.expanduser(place)) else " (not there)"  # noqa: PTH110,PTH111
             typer.echo(f"{'':<16} in {printable(place)}{there}")
         elif place is None:
             typer.echo(f"{'':<16} place not known")

@@ -7,6 +7,14 @@ from typing import Annotated
 
 import typer
 
+
+def _folder(given: str) -> Path:
+    """A path; nothing, as of `--home "$UNSET"`, is not the current folder."""
+    if not given:
+        raise typer.BadParameter("must not be empty")
+    return Path(given)
+
+
 HomeOption = Annotated[
     Path | None,
     typer.Option(
@@ -14,7 +22,8 @@ HomeOption = Annotated[
         envvar="TLUI_HOME",
         show_envvar=True,
         help="Where runs are kept; your data folder where not given.",
-        readable=False,  # or Typer says so itself, and not whose it is
+        parser=_folder,
+        metavar="PATH",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable JSON on stdout.")]

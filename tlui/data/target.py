@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ from pydantic import TypeAdapter, ValidationError
 from tlui.errors import TluiError
 from tlui.recipe.catalogue import DATASETS, unknown
 from tlui.recipe.config import config_path, load_config
+from tlui.recipe.place import expanded
 from tlui.recipe.preset import load_preset
 from tlui.recipe.sources import Dataset, DigitsSource
 
 USAGE = 2
+_NO_DATASET = "neither a preset (.toml), a CSV nor a folder"
 
 
 def datasets_of(target: str, sets: list[str] | None = None) -> list[Dataset]:
@@ -30,7 +33,9 @@ def datasets_of(target: str, sets: list[str] | None = None) -> list[Dataset]:
         PresetError: The preset is wrong.
         TluiError: Nothing of that name.
     """
-    path = Path(target).expanduser()
+    if not target.strip():
+        raise TluiError("name a preset, a folder, a CSV or a dataset (tlui dataset list)", USAGE)
+    path = expanded(target)
     if path.is_file() and path.suffix == ".toml":
         found: list[Dataset] = []
         for point in load_preset(path, sets or ()).points:
@@ -39,12 +44,16 @@ def datasets_of(target: str, sets: list[str] | None = None) -> list[Dataset]:
         return found
     if sets:
         raise TluiError(f"--set needs a preset. Received: {target}", USAGE)
+    place = os.path.abspath(path)  # noqa: PTH100 - a name for "..", too
     if path.is_dir():
-        return [_validated({**_guessed(path), "path": str(path.absolute())}, target)]
-    if path.is_file():
-        if path.suffix.lower() == ".csv":
-            return [_validated({"source": "csv", "path": str(path.absolute())}, target)]
-        raise TluiError(f"{target} is neither a preset (.toml), a CSV nor a folder", USAGE)
+        return [_validated({**_guessed(path), "path": place}, target)]
+    if path.is_file() and path.suffix.lower() == ".csv":
+        return [_validated({"source": "csv", "path": place}, target)]
+    if os.path.lexists(path):
+        what = "a link to nothing" if not path.exists() else _NO_DATASET
+        raise TluiError(f"{target} is {what}", USAGE)
+    if "/" in target or path.suffix in (".toml", ".csv"):
+        raise TluiError(f"{target}: no such file or folder", USAGE)
     return [_by_name(target)]
 
 
@@ -68,7 +77,7 @@ def _by_name(name: str) -> Dataset:
             f'[datasets]\n{name} = "/path/to/it"',
             USAGE,
         )
-    path = Path(place).expanduser()
+    path = expanded(place)
     keys = shortcut.dataset if shortcut is not None else _guessed(path)
     return _validated({**keys, "name": name, "path": str(path)}, name)
 

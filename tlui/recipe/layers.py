@@ -24,14 +24,27 @@ def _lines() -> dict[str, str]:
     return {name: layers for name, _, layers in (line.partition(" ") for line in lines)}
 
 
-def layer_names(backbone: str, alpha: float = 1.0) -> list[str] | None:
-    """The layers of a backbone in order, without its input; None where they are not known.
+def layer_names(backbone: str) -> list[str]:
+    """The layers of a backbone in order, without its input, at the widths that have weights.
 
-    At a width nobody trained, layers that add a block's input to its output may come or go.
+    Raises:
+        KeyError: No backbone of that name.
     """
-    if backbone not in BACKBONES or alpha not in (BACKBONES[backbone].alphas or (1.0,)):
-        return None
     return _lines()[backbone].split()
+
+
+def wrong_at(freeze: str, backbone: str, alpha: float) -> str:
+    """Why a freezing regime does not fit a backbone of this width; '' where it does, or may.
+
+    At a width nobody trained, one layer that adds a block's input to its output (`…_add`) may come
+    or go: what depends on that is left to the trainer, which counts what it has built.
+    """
+    layers = layer_names(backbone)
+    if alpha not in (BACKBONES[backbone].alphas or (1.0,)) and (
+        freeze == f"top:{len(layers) + 1}" or freeze.endswith("_add")
+    ):
+        return ""
+    return wrong_layers(freeze, layers)
 
 
 def wrong_layers(freeze: str, layers: Sequence[str]) -> str:

@@ -56,6 +56,15 @@ class SGD(OptimizerBase):
     name: Literal["sgd"]
     momentum: Rate = 0.0
     nesterov: bool = False
+    """Nesterov's momentum in place of the plain one."""
+
+    @staticmethod
+    @rule("momentum", "nesterov")
+    def _nesterov_of_momentum(momentum: float, nesterov: bool) -> Iterator[Refused]:
+        if nesterov and not momentum:
+            yield Refused(
+                "nesterov does nothing without momentum; set momentum, such as 0.9", "momentum"
+            )
 
 
 class RMSprop(OptimizerBase):

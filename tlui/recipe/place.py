@@ -1,9 +1,14 @@
-"""Where the user's configuration lies; standard library only, for commands that must start fast."""
+"""Where paths that a person writes lead, and where the user's configuration lies.
+
+Standard library only, for commands that must start fast.
+"""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+from tlui.errors import TluiError
 
 
 def config_path() -> Path:
@@ -14,3 +19,19 @@ def config_path() -> Path:
     from platformdirs import user_config_dir
 
     return Path(user_config_dir("tlui")) / "config.toml"
+
+
+def expanded(given: str | os.PathLike[str]) -> Path:
+    """A path with the home folder in place of `~` or `~NAME`.
+
+    Raises:
+        TluiError: There is no user of that name.
+    """
+    try:
+        return Path(given).expanduser()
+    except RuntimeError:
+        who = Path(given).parts[0]
+        raise TluiError(
+            f"{os.fspath(given)}: no home folder {who} on this machine; write ./{who} for one here",
+            2,
+        ) from None

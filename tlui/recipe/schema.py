@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from tlui.recipe import catalogue
-from tlui.recipe.layers import layer_names, wrong_layers
+from tlui.recipe.layers import wrong_at
 from tlui.recipe.lr import LearningRate, NonNegative, Rate
 from tlui.recipe.optimizers import Adam, Optimizer
 from tlui.recipe.placement import RunPlacement, Slurm
@@ -323,8 +323,7 @@ class Experiment(Table):
     @staticmethod
     @rule("backbone.name", "backbone.alpha", "phase.*.freeze")
     def _has_layers(name: str, alpha: float, freeze: str) -> Iterator[Refused]:
-        layers = layer_names(name, alpha) if ":" in freeze else None
-        if layers is not None and (complaint := wrong_layers(freeze, layers)):
+        if ":" in freeze and (complaint := wrong_at(freeze, name, alpha)):
             yield Refused(complaint, "phase", "*", "freeze")
 
     @staticmethod

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tlui.errors import TluiError
-from tlui.recipe.place import config_path
+from tlui.recipe.place import config_path, expanded
 from tlui.runs.files import (
     foreign,
     make_private,
@@ -51,7 +51,7 @@ class Home:
         """
         where = given or os.environ.get("TLUI_HOME")
         if where:
-            path = Path(where).expanduser().absolute()
+            path = expanded(where).absolute()
         elif configured := _configured():
             path = configured
         else:
@@ -174,7 +174,7 @@ def _configured() -> Path | None:
             return None
         if not isinstance(home, str) or not home or "\0" in home:
             raise TluiError(f"{config}: home: must be a path in quotes. Received: {home!r}", 2)
-        return config.absolute().parent / Path(home).expanduser()
+        return config.absolute().parent / expanded(home)
     except (OSError, ValueError, RuntimeError) as error:
         raise TluiError(f"{config}: cannot be read: {error}; mend it or give --home", 2) from error
 

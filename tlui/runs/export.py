@@ -21,10 +21,10 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import IO, Any
 
 from tlui.errors import TluiError
+from tlui.recipe.place import expanded
 from tlui.runs import history
 from tlui.runs.directory import Home
 from tlui.runs.index import Index
@@ -191,7 +191,7 @@ def save(target: str, force: bool, write: Callable[[IO[str]], int]) -> int:
         sys.stdout.flush()
         with open(sys.stdout.fileno(), "w", encoding="utf-8", newline="", closefd=False) as out:
             return write(out)
-    path = Path(target).expanduser()
+    path = expanded(target)
     exists = TluiError(f"{printable(path)}: already exists; --force replaces it", 2)
     if path.is_dir():
         raise TluiError(f"{printable(path)}: is a folder; name a file in it", 2)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tlui.errors import TluiError
+from tlui.recipe.place import expanded
 from tlui.runs.files import foreign, make_own, make_private
 
 NETWORK = frozenset(
@@ -26,7 +27,7 @@ def cache_folder() -> Path:
     """$TLUI_CACHE, or tlui's folder among the user's caches; not created."""
     given = os.environ.get("TLUI_CACHE")
     if given:
-        return Path(given).expanduser().absolute()
+        return expanded(given).absolute()
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("tlui"))

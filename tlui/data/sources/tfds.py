@@ -20,6 +20,7 @@ from tlui.data.sources.records import Records, Shard
 from tlui.data.sources.tfrecord import read_labels, scan_all
 from tlui.data.splits import listed
 from tlui.errors import DataError
+from tlui.recipe.place import expanded
 from tlui.recipe.sources import SplitName, TFDSSource
 from tlui.runs.files import read_json
 
@@ -83,7 +84,7 @@ def find_tfds(dataset: TFDSSource) -> Found:
 def _folder(dataset: TFDSSource) -> Path:
     """The version folder: given itself, or found below the data_dir."""
     given = dataset.path or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    root = Path(given).expanduser()
+    root = expanded(given)
     if (root / "dataset_info.json").is_file():
         return root
     name, _, version = dataset.dataset.partition(":")

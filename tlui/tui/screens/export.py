@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from textual import on
@@ -11,9 +10,10 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Input
 
+from tlui.recipe.place import expanded
 from tlui.runs.directory import Home
 from tlui.tui.lines import Line
-from tlui.tui.screens.modals import Lines, Modal
+from tlui.tui.screens.modals import Lines, Modal, taken
 
 
 class ExportModal(Modal):
@@ -83,11 +83,11 @@ class ExportModal(Modal):
 
     @on(Input.Submitted)
     def _write(self, message: Input.Submitted) -> None:
-        path = Path(message.value).expanduser()
         if not message.value.strip():
             return self._complain("name a file")
-        if path.exists():
-            return self._complain("exists already; choose another name")
+        if problem := taken(message.value):
+            return self._complain(problem)
+        path = expanded(message.value)
         home, ids, epochs = self.tlui.home, self.ids, self.epochs
         filter, sort = self.filter, self.sort
         self.tlui.work_on("export", lambda: export(home, str(path), ids, filter, sort, epochs))

@@ -11,6 +11,8 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
+from tlui.errors import TluiError
+from tlui.recipe.place import expanded
 from tlui.tui.keys import SCOPES, Key, shown_key
 from tlui.tui.lines import Line, ends, pad, wrap
 from tlui.tui.screens.framed import pressed_key
@@ -83,6 +85,15 @@ class Lines(Sheet):
 
     def build(self, width: int, height: int) -> list[Line]:
         return self.text
+
+
+def taken(name: str) -> str:
+    """Why no new file can be written under a name; '' where one can."""
+    try:
+        exists = expanded(name).exists()
+    except (OSError, TluiError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return "exists already; choose another name" if exists else ""
 
 
 class ConfirmModal(Modal):

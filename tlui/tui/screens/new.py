@@ -314,7 +314,7 @@ def complete(text: str) -> str:
     import os
 
     head, _, part = text.rpartition("/")
-    folder = Path(head or ("/" if text.startswith("/") else ".")).expanduser()
+    folder = os.path.expanduser(head or ("/" if text.startswith("/") else "."))  # noqa: PTH111
     try:
         with os.scandir(folder) as entries:
             names = sorted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from textual import on
@@ -9,10 +10,11 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Input
 
+from tlui.recipe.place import expanded
 from tlui.runs.text import printable
 from tlui.tui.draft import Draft
 from tlui.tui.lines import Line, pad, shorten
-from tlui.tui.screens.modals import Lines, Modal
+from tlui.tui.screens.modals import Lines, Modal, taken
 from tlui.tui.widgets.listing import Listing
 
 
@@ -81,7 +83,7 @@ class PresetModal(Modal):
             if self.listing.paths:
                 self.dismiss(str(self.listing.paths[self.listing.cursor]))
             elif typed:
-                self.dismiss(str(Path(typed).expanduser()))
+                self.dismiss(os.path.expanduser(typed))  # noqa: PTH111 - never fails
             return True
         return False
 
@@ -124,14 +126,10 @@ class SaveModal(Modal):
 
     @on(Input.Submitted)
     def _save(self, message: Input.Submitted) -> None:
-        path = Path(message.value.strip()).expanduser()
-        toml = self.draft.toml()
-        problem = ""
-        if not message.value.strip():
-            problem = "name a file"
-        elif path.exists():
-            problem = "exists already; choose another name"
-        else:
+        name = message.value.strip()
+        problem = taken(name) if name else "name a file"
+        if not problem:
+            path, toml = expanded(name), self.draft.toml()
             self.tlui.work_on("save", lambda: save(path, toml))
             self.dismiss(None)
             return
