@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +109,26 @@ def test_check_holds_the_head_against_the_classes_of_data_that_is_at_hand(
     assert '(bleu): "bleu" is not a class (did you mean "blue"?)' in done.stderr
     fits = "--set=head.class_weights={ blue = 2, red = 1 }"
     assert tlui("check", str(good), folder, fits, "--set=head.output=sigmoid").returncode == 0
+
+
+def test_check_looks_at_data_that_is_at_hand(good: Path, photos: Path) -> None:
+    folder = f'--set=dataset={{ source = "folder", path = "{photos}", image_size = 32 }}'
+    done = tlui("check", str(good), folder)
+    assert done.returncode == 0
+    assert "data: photos: train 20, val 4, test 8; 2 classes: blue, red" in done.stdout
+    shutil.rmtree(photos / "test" / "blue")
+    done = tlui("check", str(good), folder)
+    assert done.returncode == 2
+    assert f"{good}: dataset {photos}: 1 of 2 classes cannot be used" in done.stderr
+    assert '"blue" has images in train but none in test' in done.stderr
+    assert tlui("check", str(good), folder, "--no-count").returncode == 0
+
+
+def test_check_refuses_what_only_the_built_network_shows(good: Path) -> None:
+    backbone = '--set=backbone={ name = "MobileNetV3Large", alpha = 0.2, weights = "none" }'
+    done = tlui("check", str(good), backbone, "--set=phase.*.freeze=from:expanded_conv_add")
+    assert done.returncode == 2
+    assert 'the backbone has no layer "expanded_conv_add"' in done.stderr
 
 
 def test_check_notes_a_dataset_nobody_said_where_to_find() -> None:

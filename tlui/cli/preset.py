@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tlui.cli.options import HomeOption, JsonOption
-from tlui.errors import PresetError, TluiError
+from tlui.errors import PresetError
 
 if TYPE_CHECKING:
+    from tlui.data.listing import Listing
     from tlui.recipe.preset import Point, Preset
     from tlui.recipe.schema import Experiment
 
@@ -59,22 +60,24 @@ def check(
                 problems += [f"{escape(str(file))}: {problem}" for problem in missing]
         except PresetError as error:
             problems += error.problems
-    classes: dict[str, list[str] | str] = {}
+    listings: dict[str, Listing] = {}
     for preset in presets if count else ():
         for point in preset.points:
-            dataset = point.experiment.dataset.model_dump_json()
-            if dataset not in classes:
-                classes[dataset] = _classes(point.experiment)
-            problems += _against(point, classes[dataset], preset)
+            problems += _against_data(point, _listing(point.experiment, listings), preset)
     if problems:
         raise PresetError(list(dict.fromkeys(problems)))
-    counts = [_parameters([p.experiment for p in preset.points], classes) if count else None
+    counts = [_parameters([p.experiment for p in preset.points], listings) if count else None
               for preset in presets]  # fmt: skip
+    for preset, counted in zip(presets, counts, strict=True):
+        refused = [answer["refused"] for answer in counted or [] if "refused" in answer]
+        problems += [f"{escape(str(preset.path))}: {text}" for text in refused]
+    if problems:
+        raise PresetError(list(dict.fromkeys(problems)))
     if as_json:
         _print_json(presets, counts)
         return
     for preset, counted in zip(presets, counts, strict=True):
-        _print_preset(preset, counted, count)
+        _print_preset(preset, counted, listings, count)
 
 
 def schema() -> None:
@@ -135,7 +138,12 @@ def _print_json(presets: list[Preset], counts: list[list[dict[str, Any]] | None]
     typer.echo(json.dumps(rows, indent=2))
 
 
-def _print_preset(preset: Preset, counted: list[dict[str, Any]] | None, wanted: bool) -> None:
+def _print_preset(
+    preset: Preset,
+    counted: list[dict[str, Any]] | None,
+    listings: dict[str, Listing],
+    wanted: bool,
+) -> None:
     from tlui.recipe.present import missing_files, missing_weights
     from tlui.runs.text import printable
 
@@ -166,6 +174,8 @@ def _print_preset(preset: Preset, counted: list[dict[str, Any]] | None, wanted: 
     for row in [header, *rows]:
         cells = [printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True)]
         typer.echo("  " + "  ".join(cells).rstrip())
+    for line in _data_lines(preset, listings) if wanted else ():
+        typer.echo(f"  data: {printable(line)}")
     absent = [*missing_files(preset.points), *missing_weights(preset.points)]
     for note in [*preset.notes, *absent]:
         typer.echo(f"  note: {printable(note)}")
@@ -219,27 +229,54 @@ def _learning(phases: list[dict[str, Any]], k: int) -> str:
     return f"{learning:,} / {total:,}"
 
 
-def _against(point: Point, classes: list[str] | str, preset: Preset) -> list[str]:
-    """What a point says of classes that its dataset, which is at hand, does not have."""
+def _listing(experiment: Experiment, known: dict[str, Listing]) -> Listing:
+    """What the data of an experiment holds; each dataset is listed once."""
+    from tlui.data.listing import list_dataset
+
+    key = experiment.dataset.model_dump_json()
+    if key not in known:
+        known[key] = list_dataset(experiment.dataset)
+    return known[key]
+
+
+def _data_lines(preset: Preset, listings: dict[str, Listing]) -> list[str]:
+    """A line for each dataset that is at hand: its splits and its classes in their order."""
+    found: dict[str, None] = {}
+    for point in preset.points:
+        listing = _listing(point.experiment, listings)
+        if listing.classes is None or not listing.images:
+            continue
+        names = ", ".join(listing.classes[:6]) + (" …" if len(listing.classes) > 6 else "")
+        splits = ", ".join(f"{split} {images:,}" for split, images in listing.images.items())
+        name = dataset_name(point.experiment)
+        found[f"{name}: {splits}; {len(listing.classes)} classes: {names}"] = None
+    return list(found)
+
+
+def _against_data(point: Point, listing: Listing, preset: Preset) -> list[str]:
+    """What is wrong with the data of a point that is at hand, or with the point for that data."""
     from tlui.recipe.problems import escape
     from tlui.recipe.toml import as_document
     from tlui.recipe.validate import check_experiment
 
-    if isinstance(classes, str):
+    where = escape(str(preset.path))
+    if listing.wrong:
+        return [f"{where}: {listing.wrong}"]
+    if listing.classes is None:
         return []
     document = as_document(point.experiment)
-    document["dataset"]["classes"] = classes
-    where = escape(str(preset.path))
+    document["dataset"]["classes"] = listing.classes
     return [f"{where}: {point.place(loc)}: {text}" for loc, text in check_experiment(document)[1]]
 
 
 def _parameters(
-    experiments: list[Experiment], classes: dict[str, list[str] | str]
+    experiments: list[Experiment], listings: dict[str, Listing]
 ) -> list[dict[str, Any]] | None:
     """Parameters of every phase, counted by the trainer in its own process; None where it cannot.
 
     Equal networks are asked for once. One answer an experiment: `{"phases": [{...}]}` with
-    `trainable_parameters` and `total_parameters`, or `{"error": ...}`.
+    `trainable_parameters` and `total_parameters`, `{"refused": ...}` where it cannot be trained, or
+    `{"error": ...}`.
     """
     import json
     import os
@@ -252,12 +289,12 @@ def _parameters(
     answers: dict[str, dict[str, Any]] = {}
     keys = []
     for experiment in experiments:
-        known = classes[experiment.dataset.model_dump_json()]
-        number = known if isinstance(known, str) else len(known)
-        key = _network_key(as_document(experiment), number)
+        listing = _listing(experiment, listings)
+        number = len(listing.classes) if listing.classes is not None else None
+        key = _network_key(as_document(experiment), number or listing.unknown)
         keys.append(key)
-        if isinstance(number, str):
-            answers[key] = {"error": f"not counted: {number}"}
+        if number is None:
+            answers[key] = {"error": f"not counted: {listing.unknown}"}
         else:
             questions.setdefault(key, (experiment_to_toml(experiment), number))
     asked = {
@@ -289,24 +326,3 @@ def _network_key(document: dict[str, Any], classes: int | str) -> str:
     freezing = [(phase["freeze"], phase["batchnorm"]) for phase in document["phase"]]
     shape = [document["dataset"]["image_size"], classes, "start_from" in document]
     return json.dumps([document["backbone"], document["head"], shape, freezing], sort_keys=True)
-
-
-def _classes(experiment: Experiment) -> list[str] | str:
-    """The classes of a dataset, without reading its images, or why they are not known."""
-    from tlui.recipe.resolve import UNKNOWN_PATH
-
-    dataset = experiment.dataset
-    if dataset.classes is not None:
-        return dataset.classes
-    if dataset.source == "digits":
-        return [str(digit) for digit in range(10)]
-    if getattr(dataset, "path", None) in (None, UNKNOWN_PATH):
-        return "how many classes there are is not known"
-    try:
-        from tlui.data.table import open_dataset
-
-        return open_dataset(dataset).classes
-    except TluiError as error:
-        return str(error).splitlines()[0].removesuffix(":")
-    except Exception:
-        return "the dataset cannot be read; tlui dataset check says why"

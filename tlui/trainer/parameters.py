@@ -31,7 +31,8 @@ def count(requests: dict[str, Any]) -> dict[str, Any]:
         `{"experiments": [answer…]}` in the same order. An answer is `{"phases": […]}` with
         `freeze`, `batchnorm`, `trainable_parameters`, `total_parameters`, `first_learning`
         (index of the first backbone layer that learns, or null) and `layers`, a list of
-        `{"name", "frozen"}`; or `{"error": message}`.
+        `{"name", "frozen"}`; `{"refused": message}` where it could not be trained either; or
+        `{"error": message}`.
     """
     experiments = requests.get("experiments")
     classes = requests.get("classes")
@@ -73,7 +74,7 @@ def _answer(entry: Any, classes: Any, built: dict[str, Network]) -> dict[str, An
             )
         return {"phases": phases}
     except (TluiError, ValidationError, tomli.TOMLDecodeError) as error:
-        return {"error": str(error)}
+        return {"refused": str(error)}
     except (KeyError, TypeError, ValueError) as error:
         return {"error": f"cannot be counted: {error}"}
 
