@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from tlui.data.decode import decode
 from tlui.data.items import BadImage
 from tlui.data.sources.records import example
 from tlui.data.table import Table, open_dataset
-from tlui.errors import DataError
+from tlui.data.target import datasets_of
+from tlui.errors import DataError, TluiError
 
 # Three records as TFRecordWriter of TensorFlow 2.21 wrote them: gray 2x2 PNGs of shade 0, 50
 # and 100, labels -1, 0 and 1, and a float beside them.
@@ -252,6 +254,38 @@ class TestTFDS:
 
     def test_the_folder_itself(self, prepared: Path, describe: Describe) -> None:
         assert self.open(describe, prepared / "birds" / "2.9.0").classes == ["owl", "wren"]
+        with pytest.raises(DataError, match=r"holds 'birds'. Received: dataset = 'fish'"):
+            self.open(describe, prepared / "birds" / "2.9.0", "fish")
+
+    def test_a_folder_below_or_above_the_data_dir(self, prepared: Path, describe: Describe) -> None:
+        assert self.open(describe, prepared / "birds").root.endswith("2.10.0")
+        assert self.open(describe, prepared / "birds", "birds:2.9.0").root.endswith("2.9.0")
+        with pytest.raises(DataError, match=f"It is in '{prepared}': give that as path"):
+            self.open(describe, prepared.parent)
+        (prepared.parent / "photos" / "fish").mkdir(parents=True)
+        with pytest.raises(DataError, match="Prepare it"):
+            self.open(describe, prepared.parent, "fish")
+        with pytest.raises(DataError, match='It holds: "birds"'):
+            self.open(describe, prepared, "fish")
+        (prepared / "birds").rename(prepared / "small")
+        (prepared / "birds").mkdir()
+        (prepared / "small").rename(prepared / "birds" / "small")
+        for folder in (prepared / "birds", prepared / "birds" / "small"):
+            for name in ("birds", "birds/small"):
+                assert "birds/small/2.10.0" in self.open(describe, folder, name).root
+        with pytest.raises(DataError, match='It holds: "birds/small"'):
+            self.open(describe, prepared, "birds/large")
+
+    def test_which_it_is_by_its_folder(self, prepared: Path) -> None:
+        for folder in (prepared, prepared / "birds", prepared / "birds" / "2.9.0"):
+            (dataset,) = datasets_of(str(folder))
+            table = open_dataset(dataset, check=False)
+            assert (table.name, table.source, list(table.splits)) == (
+                "birds", "tfds", ["train", "val", "test"],
+            )  # fmt: skip
+        shutil.copytree(prepared / "birds", prepared / "fish")
+        with pytest.raises(TluiError, match="several datasets of TFDS"):
+            datasets_of(str(prepared))
 
     def test_slices(self, prepared: Path, describe: Describe) -> None:
         table = self.open(
@@ -263,8 +297,8 @@ class TestTFDS:
             self.open(describe, prepared, validation_split="train[-2:]")
 
     def test_what_is_not_there(self, prepared: Path, describe: Describe) -> None:
-        with pytest.raises(DataError, match=r"tfds build fish"):
-            self.open(describe, prepared, "fish")
+        with pytest.raises(DataError, match=r'tfds.load\("fish"'):
+            self.open(describe, prepared.parent / "gone", "fish")
         with pytest.raises(DataError, match=r'version 9\.0\.0 .*"2\.9\.0", "2\.10\.0"'):
             self.open(describe, prepared, "birds:9.0.0")
         with pytest.raises(DataError, match=r'no split "valid" in birds. It has: "train", "test"'):

@@ -186,10 +186,11 @@ def _print_preset(
 
 
 def dataset_name(experiment: Experiment) -> str:
-    """What a dataset is called in tables: its name, else the last part of its path."""
+    """What a dataset is called in tables: its name, or TFDS's; else the last part of its path."""
     dataset = experiment.dataset
     path = getattr(dataset, "path", None)
-    return dataset.name or (Path(path).name if path else "") or dataset.source
+    named = dataset.name or getattr(dataset, "dataset", None)
+    return named or (Path(path).name if path else "") or dataset.source
 
 
 def backbone_name(experiment: Experiment) -> str:

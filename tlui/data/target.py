@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from tlui.data.sources.tfds import prepared_in
 from tlui.errors import TluiError
 from tlui.recipe.catalogue import DATASETS, unknown
 from tlui.recipe.config import config_path, load_config
@@ -17,6 +18,11 @@ from tlui.recipe.preset import load_preset
 from tlui.recipe.sources import Dataset, DigitsSource
 
 USAGE = 2
+_TFDS_SPLITS = {
+    "validation": "validation_split",
+    "valid": "validation_split",
+    "test": "test_split",
+}
 _NO_DATASET = "neither a preset (.toml), a CSV nor a folder"
 
 
@@ -85,8 +91,8 @@ def _by_name(name: str) -> Dataset:
 def _guessed(folder: Path) -> dict[str, Any]:
     """The source of a folder by the files in it."""
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    if "dataset_info.json" in names:
-        return {"source": "tfds", "dataset": _tfds_name(folder)}
+    if given := _guessed_tfds(folder):
+        return given
     if any(name.endswith("train_x.h5") for name in names):
         return {"source": "hdf5"}
     shards = [name for name in names if re.fullmatch(r"[a-z]+-\d+-of-\d+", name)]
@@ -101,9 +107,20 @@ def _guessed(folder: Path) -> dict[str, Any]:
     return {"source": "folder"}
 
 
-def _tfds_name(folder: Path) -> str:
-    """`food101/2.0.0` is food101."""
-    return folder.absolute().parent.name or folder.name
+def _guessed_tfds(folder: Path) -> dict[str, Any]:
+    """The one prepared TFDS dataset of a folder; nothing where there is none."""
+    found = prepared_in(folder.absolute())
+    if not found:
+        return {}
+    if len(found) > 1:
+        names = ", ".join(name for name, _ in found)
+        raise TluiError(f"{folder} holds several datasets of TFDS; name the folder of one: {names}")
+    name, info = found[0]
+    given = {"source": "tfds", "dataset": name}
+    for split in info.get("splits") or ():
+        if key := _TFDS_SPLITS.get(split.get("name")):
+            given[key] = split["name"]
+    return given
 
 
 def _validated(document: dict[str, Any], what: str) -> Dataset:

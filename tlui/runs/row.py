@@ -240,10 +240,11 @@ def phases(config: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def dataset_word(config: dict[str, Any]) -> str:
-    """The dataset's name; else the last part of its path, else its source."""
+    """The dataset's name, or TFDS's; else the last part of its path, else its source."""
     path = str(config.get("dataset.path") or "").rstrip("/")
     last = path.rpartition("/")[2]
-    return str(config.get("dataset.name") or last or config.get("dataset.source") or "")
+    named = config.get("dataset.name") or config.get("dataset.dataset")
+    return str(named or last or config.get("dataset.source") or "")
 
 
 def regime_word(config: dict[str, Any], stages: list[dict[str, Any]] | None = None) -> str:

@@ -82,22 +82,25 @@ def find_tfds(dataset: TFDSSource) -> Found:
 
 
 def _folder(dataset: TFDSSource) -> Path:
-    """The version folder: given itself, or found below the data_dir."""
+    """The version folder: given itself, or found below the data_dir or a folder in it."""
     given = dataset.path or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    root = expanded(given)
+    root = expanded(given).absolute()
     if (root / "dataset_info.json").is_file():
         return root
     name, _, version = dataset.dataset.partition(":")
-    base = root / name
     build = (
-        f"Prepare it where TensorFlow Datasets is installed: tfds build {name} "
-        f"--data_dir {root}; then copy that folder here."
+        "Prepare it where TensorFlow Datasets is installed: python -c 'import tensorflow_datasets "
+        f'as tfds; tfds.load("{name}", data_dir="{root}")\'; then copy that folder here.'
     )
-    if not base.is_dir():
-        raise DataError(f"dataset {dataset.dataset!r} is not prepared in {str(root)!r}. {build}")
+    base = _base(root, name)
+    if base is None:
+        raise DataError(
+            f"dataset {dataset.dataset!r} is not prepared in {str(root)!r}. "
+            f"{_instead(root, name) or build}"
+        )
     versions = _versions(base)
     if not versions:
-        configs = [c for c in sorted(base.iterdir()) if c.is_dir() and _versions(c)]
+        configs = [folder for folder in _folders(base) if _versions(folder)]
         if len(configs) > 1:
             raise DataError(
                 f"dataset {name!r} has more than one config; name one, such as "
@@ -118,11 +121,58 @@ def _folder(dataset: TFDSSource) -> Path:
     return versions[-1]
 
 
+def _base(root: Path, name: str) -> Path | None:
+    """`DATA_DIR/NAME[/CONFIG]`, where `root` is the data_dir or lies between the two."""
+    for data_dir in (root, *root.parents[:2]):
+        base = data_dir / name
+        if base.is_dir() and (base == root or root in base.parents):
+            return base
+        if base in root.parents and _versions(root):
+            return root
+    return None
+
+
+def _instead(root: Path, name: str) -> str:
+    """What may have been meant where a data_dir does not hold a dataset of that name."""
+    if not root.is_dir():
+        return "" if not root.exists() else "Its data_dir is a folder, not a file."
+    for folder in _folders(root):
+        if prepared_in(folder / name):
+            return f"It is in {str(folder)!r}: give that as path."
+    held = sorted({found for found, _ in prepared_in(root)})
+    return f"It holds: {listed(held)}." if held else ""
+
+
+def prepared_in(root: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Datasets that a folder holds or is: name with config, and what dataset_info.json says.
+
+    Args:
+        root: A data_dir, or the folder of a dataset, a config or a version in it.
+    """
+    found: list[tuple[str, dict[str, Any]]] = []
+    below = [folder for child in _folders(root) for folder in [child, *_folders(child)]]
+    newest = [versions[-1] for base in [root, *below] if (versions := _versions(base))]
+    for version in [root, *newest]:
+        info = read_json(version / "dataset_info.json")
+        if info is not None and isinstance(info.get("name"), str):
+            name, config = info["name"], version.parent.name
+            found.append((f"{name}/{config}" if version.parent.parent.name == name else name, info))
+    return found
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry) for entry in entries if entry.is_dir())
+    except OSError:
+        return []
+
+
 def _versions(base: Path) -> list[Path]:
     """Prepared versions, oldest first."""
     found = [
         path
-        for path in base.iterdir()
+        for path in _folders(base)
         if re.fullmatch(r"\d+\.\d+\.\d+", path.name) and (path / "dataset_info.json").is_file()
     ]
     return sorted(found, key=lambda path: [int(part) for part in path.name.split(".")])
@@ -134,7 +184,10 @@ def _read(folder: Path, asked: str) -> _Prepared:
     if info is None or features is None:
         which = "dataset_info.json" if info is None else "features.json"
         raise DataError(f"dataset {asked!r}: {str(folder / which)!r} is missing or not JSON")
-    name = str(info.get("name") or asked.partition(":")[0].partition("/")[0])
+    wanted = asked.partition(":")[0].partition("/")[0]
+    name = str(info.get("name") or wanted)
+    if wanted != name and wanted not in folder.parts:
+        raise DataError(f"{str(folder)!r} holds {name!r}. Received: dataset = {asked!r}")
     form = str(info.get("fileFormat") or "tfrecord")
     if form != "tfrecord":
         raise DataError(
