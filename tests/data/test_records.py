@@ -263,7 +263,7 @@ class TestTFDS:
         with pytest.raises(DataError, match=f"It is in '{prepared}': give that as path"):
             self.open(describe, prepared.parent)
         (prepared.parent / "photos" / "fish").mkdir(parents=True)
-        with pytest.raises(DataError, match="Prepare it"):
+        with pytest.raises(DataError, match='It holds: "birds"'):
             self.open(describe, prepared.parent, "fish")
         with pytest.raises(DataError, match='It holds: "birds"'):
             self.open(describe, prepared, "fish")
