@@ -3,12 +3,13 @@ start once; what a dead host left is said, and can be taken over."""
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import sys
-import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from subprocess import PIPE, Popen
 
@@ -75,6 +76,28 @@ def beats(run: RunDirectory) -> None:
     wait_for(lambda: (s := read_status(run.status)) and s.heartbeat > first.heartbeat, "a beat")
 
 
+@contextmanager
+def looks(path: Path) -> Iterator[Callable[[], int]]:
+    """How often a file was opened meanwhile, by whomever: the kernel tells (inotify)."""
+    libc, opened = ctypes.CDLL(None), 0x20
+    handle = libc.inotify_init1(os.O_NONBLOCK)
+    assert libc.inotify_add_watch(handle, os.fsencode(path), opened) >= 0
+    seen = 0
+
+    def count() -> int:
+        nonlocal seen
+        try:
+            seen += len(os.read(handle, 4096)) // 16
+        except BlockingIOError:
+            pass
+        return seen
+
+    try:
+        yield count
+    finally:
+        os.close(handle)
+
+
 def until(run: RunDirectory, state: str) -> None:
     wait_for(
         lambda: (s := read_status(run.status)) and s.state == state,
@@ -113,11 +136,16 @@ def test_a_live_run_is_running_on_every_host(
         assert run.read_result() is not None
 
 
+def at_work(bench: Bench, *hosts: str) -> None:
+    """Wait until a run is held on every host."""
+    wait_for(lambda: {c.host for c in Claims(bench.home).runs()} >= {*hosts}, f"{hosts} at work")
+
+
 def test_starters_on_two_hosts_start_every_run_once(
     bench: Bench, alpha: Machine, beta: Machine
 ) -> None:
     """Two starters on each, two runs at a time on the CPU of each; process numbers collide."""
-    made = [bench.add(f"finish-{i}", Wishes(per_device=2)) for i in range(24)]
+    made = [bench.add(f"wait-{i}", Wishes(per_device=2)) for i in range(24)]
     command = (sys.executable, STARTER, str(bench.home.path))
     starters = [
         Popen(
@@ -129,6 +157,8 @@ def test_starters_on_two_hosts_start_every_run_once(
         )
         for host in (alpha, beta, alpha, beta)
     ]
+    at_work(bench, "alpha", "beta")
+    bench.go()
     outputs = [one.communicate(timeout=SLOW_SECONDS) for one in starters]
     assert [errors for _, errors in outputs] == [""] * 4
     counts = Counter(bench.starts())
@@ -227,13 +257,14 @@ def test_a_clock_that_differs_makes_nobody_dead(
     run = trained(alpha, home, tmp_path, *LONG)
     alpha.freeze()
     age(run.status, 300)
-    stopping = Popen(
-        beta.command(sys.executable, "-m", "tlui.cli.main", "stop", "--now", run.id),
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=PIPE,
-        text=True,
-    )
-    time.sleep(2)  # by then it looks whether the heartbeat moves
+    with looks(run.status) as count:
+        stopping = Popen(
+            beta.command(sys.executable, "-m", "tlui.cli.main", "stop", "--now", run.id),
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=PIPE,
+            text=True,
+        )
+        wait_for(lambda: count() > 12, "one who looks again and again whether the heartbeat moves")
     alpha.thaw()
     said, _ = stopping.communicate(timeout=60)
     assert "was killed" in said and "given up" not in said

@@ -141,10 +141,10 @@ def test_a_status_that_is_half_there_keeps_its_turn_for_a_while(bench: Bench) ->
     run.status.write_bytes(whole)
     assert bench.start() == [run.id]
     bench.ended(run)
+    bench.quiet()
     broken = bench.add("finish")
     broken.status.write_bytes(whole[:40])
     age(broken.status, 61)
-    bench.quiet()
     assert bench.start() == [] and order.find(bench.home, broken.id) is None
 
 

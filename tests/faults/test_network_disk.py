@@ -18,7 +18,7 @@ import pytest
 from factory import age
 from faults.machine import Machine, machine
 from faults.real import PRESET, ROOT, SLOW_SECONDS, epoch_reached, events
-from faults.test_hosts import LONG, beats, says, shown, trained, until
+from faults.test_hosts import LONG, at_work, beats, says, shown, trained, until
 from faults.test_queue import STARTER
 from scheduler.bench import Bench, wait_for
 
@@ -88,7 +88,7 @@ def pid_of_trainer(run: RunDirectory) -> str:
 @pytest.mark.parametrize("runs", [12, pytest.param(100, marks=pytest.mark.slow)])
 def test_starters_start_every_run_once(net: Net, runs: int) -> None:
     bench = Bench(net.home)
-    made = [bench.add(f"finish-{i}", Wishes(per_device=2)) for i in range(runs)]
+    made = [bench.add(f"wait-{i}", Wishes(per_device=2)) for i in range(runs)]
     starters = [
         Popen(
             host.command(sys.executable, STARTER, net.mounted / "home"),
@@ -99,7 +99,9 @@ def test_starters_start_every_run_once(net: Net, runs: int) -> None:
         )
         for host in (net.alpha, net.beta, net.alpha, net.beta)
     ]
+    at_work(bench, "alpha", "beta")
     began = time.monotonic()
+    bench.go()
     outputs = [one.communicate(timeout=runs * 10) for one in starters]
     counts = Counter(bench.starts())
     hosts = Counter(s.owner.host for r in made if (s := read_status(r.status)) and s.owner)

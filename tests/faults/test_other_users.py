@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from faults.machine import HOMELESS, JANE, JOHN, LAB, Machine, machine, shared_folder
 from faults.real import PRESET
+from scheduler.bench import wait_for
 from scheduler.test_devices import Nvml, pick
 
 from tlui.runs.directory import Home
@@ -133,6 +134,7 @@ def test_nobody_can_forge_what_a_run_leaves(place: Place) -> None:
         TLUI_CONFIG=str(HOMELESS / "config.toml"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    wait_for(lambda: not list(home.glob("claims/*-*")), "nobody at work there")
     places = [path for path in [home, group / "cache", *home.rglob("*")] if path != group]
     assert len(places) > 20 and {path.name for path in places} >= {"claims", "queue", "requests"}
     inside = [path for path in places if path not in (home, group / "cache")]

@@ -163,13 +163,14 @@ class TestLinks:
         bench.quiet()
         assert precious.read_text() == "precious"
 
-    def test_a_log_that_is_a_link_keeps_the_run_queued(self, bench: Bench) -> None:
+    def test_a_log_that_is_a_link_is_not_written(self, bench: Bench) -> None:
         precious = bench.home.path / "precious"
         precious.write_text("precious")
         run = bench.add("finish")
         run.log.symlink_to(precious)
         assert bench.start() == []
-        assert precious.read_text() == "precious" and bench.state(run) == "queued"
+        assert precious.read_text() == "precious" and bench.state(run) == "failed"
+        assert f"{run.log}: Too many levels of symbolic links" in run.observe().reason
 
     @pytest.mark.parametrize("folder", ["claims", "queue"])
     def test_a_link_in_the_place_of_the_queues_folders(

@@ -93,8 +93,20 @@ class Bench:
         return claim.supervisor.pid, claim.trainer.pid
 
     def quiet(self) -> None:
-        """Wait until nobody claims anything."""
-        wait_for(lambda: not Claims(self.home).all(), "no claims")
+        """Wait until nobody claims anything, and nobody is left who starts what follows."""
+        wait_for(lambda: not Claims(self.home).all() and not self.supervisors(), "no claims")
+
+    def supervisors(self) -> list[str]:
+        """The process numbers of those at work here."""
+        words = f"\0tlui.scheduler.supervisor\0{self.home.path}\0".encode()
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if words in (folder / "cmdline").read_bytes():
+                    found.append(folder.name)
+            except OSError:
+                pass  # it has just ended
+        return found
 
 
 @contextmanager

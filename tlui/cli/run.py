@@ -186,11 +186,17 @@ def choose_view(json: bool, ascii: bool = False, owned: bool = True) -> View:
 
 def leave(home: Home, runs: Sequence[RunDirectory], json: bool) -> int:
     """Start what fits and say how to come back; the exit code is 1 where one failed at once."""
+    from tlui.cli.main import complain
+    from tlui.errors import TluiError
     from tlui.runs.files import to_json
     from tlui.runs.text import printable
     from tlui.scheduler.start import start
 
-    start(home)
+    code = 0
+    try:
+        start(home)
+    except TluiError as error:
+        code = complain(str(error), error.code)
     failed = []
     for run in runs:
         name, state = str(run.read_meta().get("name")), run.observe().state
@@ -202,11 +208,11 @@ def leave(home: Home, runs: Sequence[RunDirectory], json: bool) -> int:
         else:
             print(f"{run.id}  {state:8}  {printable(name)}")
     going = [run for run in runs if run not in failed]
-    if going and not json:
+    if going and not code and not json:
         print(f"\nthey go on by themselves: tlui watch {going[0].id}, tlui queue", flush=True)
     for run in failed:
         print(f"tlui: {run.id}: {printable(run.observe().reason)}", file=sys.stderr)
-    return int(bool(failed))
+    return int(bool(failed)) or code
 
 
 def _announce(home: Home, runs: Sequence[RunDirectory], view: View, device: str) -> None:

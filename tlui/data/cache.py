@@ -22,6 +22,7 @@ from typing import Any
 
 from tlui.errors import TluiError
 from tlui.runs.files import make_own, read_json, sync_folder, write_json
+from tlui.runs.lock import refused
 from tlui.runs.place import cache_folder, usable
 
 VERSION = 1
@@ -171,7 +172,7 @@ def entries(root: Path | None = None) -> list[Entry]:
                 used = (path / "meta.json").stat().st_mtime
                 size = _bytes(path)
                 lock = _try_lock(path.parent, path.name, fcntl.LOCK_EX)
-            except OSError:
+            except (OSError, TluiError):
                 continue
             if lock is not None:
                 os.close(lock)
@@ -317,7 +318,7 @@ def _try_lock(folder: Path, key: str, how: int) -> int | None:
             os.close(lock)
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
                 return None
-            raise
+            raise TluiError(f"{path}: {refused(error, path, 'another $TLUI_CACHE')}") from error
         os.close(lock)
 
 

@@ -6,15 +6,14 @@ nothing; an index never owns it.
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from tlui.errors import TluiError
 from tlui.runs.directory import Home
-from tlui.runs.files import FILE_MODE, read_json, write_json
+from tlui.runs.files import read_json, write_json
+from tlui.runs.lock import locked
 
 MARKS = "marks.json"
 
@@ -57,11 +56,8 @@ def mark(
     change = {"pinned": pinned, "hidden": hidden, "note": note}
     change = {k: v for k, v in change.items() if v is not None}
     path = home.path / MARKS
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
     try:
-        lock = os.open(home.path / ".marks.lock", flags, FILE_MODE)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(home.path / ".marks.lock"):
             given = read_json(path)
             if given is None and path.exists():
                 raise TluiError(f"{path}: is damaged; mend it or move it away to mark runs again")
@@ -70,8 +66,6 @@ def mark(
                 marks[run_id] = Mark(**{**asdict(marks.get(run_id, Mark())), **change})
             kept = {i: _plain(m) for i, m in sorted(marks.items()) if m != Mark()}
             write_json(path, {"version": 1, "marks": kept})
-        finally:
-            os.close(lock)
     except OSError as error:
         raise TluiError(f"{path}: cannot be written ({error.strerror})") from error
 

@@ -16,7 +16,6 @@ Nothing here follows a symlink; one in the place of a claim is refused by name.
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import re
@@ -30,6 +29,7 @@ from typing import Any
 from tlui.errors import TluiError
 from tlui.runs.directory import Home
 from tlui.runs.files import FILE_MODE, fresh, make_own, write_json
+from tlui.runs.lock import locked
 from tlui.runs.process import Identity, identify, liveness
 
 CPU = "cpu"
@@ -318,21 +318,15 @@ class Claims:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        path = self.folder / ".lock"
         try:
             make_own(self.folder)
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            handle = os.open(path, flags, FILE_MODE)
         except OSError as error:
             raise TluiError(
-                f"{path}: cannot be opened ({error.strerror}); free some space or mend "
+                f"{self.folder}: cannot be made ({error.strerror}); free some space or mend "
                 "the permissions of tlui's home"
             ) from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        with locked(self.folder / ".lock"):
             yield
-        finally:
-            os.close(handle)
 
 
 def device_prefix(host: str, key: str) -> str:

@@ -21,6 +21,7 @@ from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.reference import resolve
 from tlui.runs.status import read_status
 from tlui.scheduler import order
+from tlui.scheduler.claims import Claims
 from tlui.scheduler.order import Wishes
 from tlui.scheduler.parents import unusable
 from tlui.scheduler.start import LEAST_BYTES, require_room
@@ -49,11 +50,14 @@ def create_runs(
 
     Raises:
         PresetError: A run that is started from, the data or a weights file does not exist.
-        TluiError: The home cannot be written, or its disk is full; nothing is left of the runs.
+        TluiError: The home cannot be written, or its disk is full or knows no locks; nothing is
+            left of the runs.
     """
     wishes = wishes or Wishes()
     refuse_absent(home, preset)
     require_room(home, LEAST_BYTES + len(preset.points) * BYTES_A_RUN)
+    with Claims(home).still():  # where nothing can be claimed, nothing should wait for it
+        pass
     lab = secrets.token_hex(4)
     made: dict[str, RunDirectory] = {}
     with order.adding(home), _all_or_none(home, made):

@@ -11,6 +11,7 @@ import re
 import resource
 import signal
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,10 @@ GPU_ADVICE = "Lower train.batch_size, or try train.mixed_precision = true"
 GPU_FULL = re.compile(
     "RESOURCE_EXHAUSTED|ResourceExhausted|OOM when|CUDA_ERROR_OUT_OF_MEMORY|STATUS_ALLOC_FAILED"
 )
+NO_THREADS = re.compile("can't start new thread|pthread_create")
+THREADS_ADVICE = "You may have no more processes and threads (ulimit -u): end some, or raise that"
+FRAME = re.compile(r"\s*@ +0x|\*\*\* ")
+"""How a line of a stack in TensorFlow's log begins."""
 RESUME_ADVICE = "tlui resume {id} continues it"
 CRASHES = frozenset(
     {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGSYS}
@@ -133,7 +138,9 @@ def judge(
         return state, f"the trainer ended with exit code {exit_code}", resume
     tail = log_tail(run)
     advice = ""
-    if GPU_FULL.search(tail):
+    if NO_THREADS.search(tail):
+        advice = THREADS_ADVICE
+    elif GPU_FULL.search(tail):
         advice = GPU_ADVICE
     elif "MemoryError" in tail or "Cannot allocate memory" in tail:
         advice = MEMORY_ADVICE
@@ -144,8 +151,33 @@ def judge(
     return "failed", tail or f"the trainer ended with exit code {exit_code}", advice
 
 
+def not_started(run: RunDirectory, status: Status, error: OSError) -> Status:
+    """Fail a claimed run that no process can be started for, whatever else the host can do."""
+    where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+    failed = replace(
+        status,
+        state="failed",
+        reason=f"the trainer could not be started: {where}{error.strerror or error}",
+        advice=f"Free some space or mend permissions; then tlui resume {run.id} tries again",
+        ended=time.time(),
+    )
+    with suppress(OSError):
+        write_status(run.status, failed)
+    return failed
+
+
+def note(run: RunDirectory, status: Status, reason: str) -> Status:
+    """Say in the status of a claimed run why it stays queued."""
+    waiting = replace(status, reason=reason)
+    with suppress(OSError):
+        write_status(run.status, waiting)
+    return waiting
+
+
 def _crash_advice(reason: str) -> str:
     """TensorFlow rarely survives a refused allocation long enough to say so."""
+    if NO_THREADS.search(reason):
+        return THREADS_ADVICE
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit != resource.RLIM_INFINITY:
         most = f"{limit / 2**30:.1f} GB of address space (ulimit -v)"
@@ -164,7 +196,8 @@ def log_tail(run: RunDirectory) -> str:
             lines = file.read().decode("utf-8", "replace").splitlines()
     except OSError:
         return ""
-    return "\n".join([line.rstrip() for line in lines if line.strip()][-LOG_LINES:])
+    said = [line.rstrip() for line in lines if line.strip() and not FRAME.match(line)]
+    return "\n".join(said[-LOG_LINES:])
 
 
 def _signal_name(number: int) -> str:

@@ -7,9 +7,11 @@ without having trained; so a run whose status names no trainer has none.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,6 +25,23 @@ COMING = "TLUI_COMING"
 """Environment variable with the ids of runs of a kind that wait: it may be handed them."""
 DONE = b"done\n"
 """What a trainer says there that finished its run and could take another."""
+
+SHORTAGES = {
+    errno.EAGAIN: "you may have no more processes (ulimit -u); end some",
+    errno.ENOMEM: "there is no memory for another process; end some",
+    errno.EMFILE: "you may have no more files open (ulimit -n); raise that",
+    errno.ENFILE: "the host can open no more files; end some processes",
+    errno.ENOSPC: "the disk is full; free some space",
+    errno.EDQUOT: "your quota is used up; free some space",
+}
+
+
+def shortage(error: OSError) -> str:
+    """What this host lacks to start any process, and the way out; empty where it lacks nothing."""
+    lacking = SHORTAGES.get(error.errno or 0, "")
+    if not lacking and error.filename == sys.executable:
+        lacking = f"{error.filename}: {error.strerror}; install tlui again"
+    return f"no process can be started: {lacking}, then tlui queue goes on" if lacking else ""
 
 
 def environment(keys: Sequence[str], label: str, given: Mapping[str, str]) -> dict[str, str]:

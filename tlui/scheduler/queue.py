@@ -78,7 +78,8 @@ def places(
     elsewhere: list[int] = []
     for entry in order.entries(home):
         run = home.run(entry.run)
-        if entry.run in running or run.observe().state != "queued":
+        seen = run.observe()
+        if entry.run in running or seen.state != "queued":
             continue
         taken += 1
         if only is not None and entry.run not in only:
@@ -94,7 +95,7 @@ def places(
             if parents.ready:
                 choice = choose(wishes, devices_wanted(run), devices, claims, promised)
                 promised.update(device.key for device in choice.devices)
-                reason = choice.reason
+                reason = choice.reason or seen.reason
         found.append(Place(run, _name(run), state, reason=reason, position=taken))
     if elsewhere:
         from tlui.scheduler.backends.handover import reasons

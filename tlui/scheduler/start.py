@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -25,9 +26,10 @@ from tlui.runs.status import read_status, write_status
 from tlui.scheduler import order
 from tlui.scheduler.claims import Claims
 from tlui.scheduler.devices import Device, choose, label, list_devices
-from tlui.scheduler.ending import settle
+from tlui.scheduler.ending import log_tail, not_started, note, settle
+from tlui.scheduler.launch import open_log, shortage
 from tlui.scheduler.parents import fail, readiness, take_parent
-from tlui.scheduler.supervisor import Orders
+from tlui.scheduler.supervisor import MINE, NO_PROCESS, Orders
 
 LEAST_BYTES = 64 * 1024
 """Less free than this is a full disk: a run could not even say that it runs."""
@@ -56,8 +58,8 @@ def start(
         Ids of the runs this call started.
 
     Raises:
-        TluiError: The store's queue or claims are not usable, or a cluster refused a run; what
-            fits here was started.
+        TluiError: The store's queue or claims are not usable, no process can be started here, or a
+            cluster refused a run; what fits here was started.
     """
     _reap()
     require_room(home)
@@ -67,6 +69,7 @@ def start(
     full: set[tuple[order.Wishes, int]] = set()
     started: list[str] = []
     elsewhere: list[RunDirectory] = []
+    trouble: TluiError | None = None
     for entry in order.entries(home):
         if entry.held:
             continue
@@ -75,7 +78,7 @@ def start(
         if wishes.on != "local":
             elsewhere.append(run)
             continue
-        if (wishes, 1) in full:
+        if trouble is not None or (wishes, 1) in full:
             continue
         if devices is None:
             devices = list_devices(nvml)
@@ -105,16 +108,25 @@ def start(
         )
         if not claims.take(run.id, orders.devices, orders.per_device):
             continue  # somebody else is starting it, or took the device meanwhile
-        if (offer is not None and offer(run, orders)) or spawn(
-            home, run, replace(orders, giver=identify())
-        ):
-            started.append(run.id)
-        else:
-            claims.release(run.id)
+        try:
+            if (offer is not None and offer(run, orders)) or spawn(
+                home, run, replace(orders, giver=identify())
+            ):
+                started.append(run.id)
+                continue
+        except TluiError as error:
+            trouble = error  # of the host: the others would have it, too
+            note(run, status, str(error))
+        except OSError as error:
+            not_started(run, status, error)
+            order.remove(home, run.id)
+        claims.release(run.id)
     if elsewhere:
         from tlui.scheduler.backends.handover import hand_over
 
         hand_over(home, elsewhere)
+    if trouble is not None:
+        raise trouble
     return started
 
 
@@ -126,35 +138,46 @@ def devices_wanted(run: RunDirectory) -> int:
 
 
 def spawn(home: Home, run: RunDirectory, orders: Orders) -> bool:
-    """Start a supervisor and wait for its word; whether the run is now its own."""
+    """Start a supervisor and wait for its word; whether the run is now its own.
+
+    Raises:
+        TluiError: No process can be started here now; the run stays as it is.
+        OSError: This run's log cannot be written.
+    """
     wait_here, tell = os.pipe()
-    try:
-        log = os.open(
-            run.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-        )
+    with os.fdopen(wait_here, "rb") as answer:
         try:
-            _children.append(
-                subprocess.Popen(
-                    [
-                        *(sys.executable, "-P", "-m", "tlui.scheduler.supervisor"),
-                        *(str(home.path), run.id, replace(orders, ready=tell).to_json()),
-                    ],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env=importable(os.environ),
-                    pass_fds=(tell,),
-                    start_new_session=True,
-                )
-            )
+            _children.append(_supervisor(home, run, replace(orders, ready=tell)))
+        except OSError as error:
+            if lacking := shortage(error):
+                raise TluiError(lacking) from error
+            raise
         finally:
-            os.close(log)
             os.close(tell)
-        return os.read(wait_here, 1) == b"1"
-    except OSError:
-        return False  # no log, no process: the run stays queued, and the next to look tries again
-    finally:
-        os.close(wait_here)
+        word = answer.read(1)
+    status = read_status(run.status)
+    if word == NO_PROCESS and status is not None:
+        raise TluiError(status.reason)
+    if not word and status is not None and status.state == "queued":
+        last = log_tail(run).rpartition("\n")[2]
+        raise TluiError(f"{run.log}: a supervisor died before it took the run: {last}")
+    return word == MINE
+
+
+def _supervisor(home: Home, run: RunDirectory, orders: Orders) -> subprocess.Popen[bytes]:
+    with os.fdopen(open_log(run.log), "ab") as log:
+        return subprocess.Popen(
+            [
+                *(sys.executable, "-P", "-m", "tlui.scheduler.supervisor"),
+                *(str(home.path), run.id, orders.to_json()),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=importable(os.environ),
+            pass_fds=(orders.ready,),
+            start_new_session=True,
+        )
 
 
 def require_room(home: Home, least: int = LEAST_BYTES) -> None:
@@ -182,7 +205,8 @@ def _settle(home: Home, claims: Claims, trainer: Sequence[str]) -> None:
                 _end_of_lost(home, run)
                 claims.release(run.id)
         elif claim.orphaned:
-            spawn(home, run, Orders(adopt=True, trainer=tuple(trainer)))
+            with suppress(TluiError, OSError):  # it trains on, and the next to look tries again
+                spawn(home, run, Orders(adopt=True, trainer=tuple(trainer)))
     claims.sweep()
 
 

@@ -30,8 +30,8 @@ from tlui.runs.process import Identity, identify, liveness
 from tlui.runs.status import ENDED, Status, read_status, write_status
 from tlui.scheduler import order
 from tlui.scheduler.claims import CPU, Claims
-from tlui.scheduler.ending import oom_kills, settle
-from tlui.scheduler.launch import COMING, environment
+from tlui.scheduler.ending import not_started, note, oom_kills, settle
+from tlui.scheduler.launch import COMING, environment, shortage
 from tlui.scheduler.worker import Worker, alike, kill_group
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ MOST_COMING = 15
 """Runs that a trainer is told of."""
 REQUESTS = ("interrupt", "stop")
 """What `requests/` may ask of whatever trains, the more urgent first; `kill-N` is beside them."""
+MINE, OTHERS, NO_PROCESS = b"1", b"0", b"!"
+"""Whose a run is now; nobody's where no trainer can be started, and its status says why."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Orders:
     giver: Identity | None = None
     """The starter that has claimed run and devices, to be taken over from it."""
     ready: int = -1
-    """File descriptor that gets one byte: `1` the run is mine, `0` it is not."""
+    """File descriptor that gets one byte: `MINE`, `OTHERS` or `NO_PROCESS`."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -85,12 +87,14 @@ def main(arguments: Sequence[str]) -> int:
     home = Home(Path(arguments[0]))
     run = home.run(arguments[1])
     orders = Orders.from_json(arguments[2]) if len(arguments) == 3 else Orders()
+    if orders.ready >= 0:
+        os.set_inheritable(orders.ready, False)  # the trainer has no part in it
     signals = Signals()
     claims = Claims(home)
     if orders.adopt:
         claim = claims.adopt(run.id)
         trainer = claim.trainer if claim else None
-        _answer(orders.ready, trainer is not None)
+        _answer(orders.ready, MINE if trainer is not None else OTHERS)
         if trainer is None:
             return 0
         attempt = _watch_adopted(run, trainer, signals)
@@ -101,14 +105,14 @@ def main(arguments: Sequence[str]) -> int:
         else:
             taken = claims.take(run.id, orders.devices, orders.per_device)
         if not taken:
-            _answer(orders.ready, False)
+            _answer(orders.ready, OTHERS)
             return 0
         entry = order.find(home, run.id)
         status = read_status(run.status)
         ours = status is not None and status.state == "queued" and entry and not entry.held
         if status is None or not ours:
             claims.release(run.id)
-            _answer(orders.ready, False)
+            _answer(orders.ready, OTHERS)
             return 0
         _own(home, run, status, orders, claims, signals)
         return 0
@@ -138,7 +142,8 @@ def _own(
     while True:
         final = _train(home, run, status, orders, claims, signals, worker)
         claims.release(run.id)
-        following = _following(home, run, orders, worker) if _goes_on(orders, signals) else None
+        goes_on = _goes_on(orders, signals) and final.state != "queued"
+        following = _following(home, run, orders, worker) if goes_on else None
         if telling is not None:
             telling.join()
         if following is None:
@@ -231,7 +236,7 @@ def _train(
     signals: Signals,
     worker: Worker,
 ) -> Status:
-    """Have a claimed run trained and stay until that ends."""
+    """Have a claimed run trained and stay until that ends; `queued` where it cannot begin."""
     me = identify()
     starting = Status(
         "starting",
@@ -242,31 +247,36 @@ def _train(
         started=status.started or time.time(),
         progress=status.progress,
     )
-    before = oom_kills()
+    ready, before = orders.ready, oom_kills()
+    env = environment(orders.devices, orders.label, os.environ)
+    alikes, others = _coming(home, run)
+    if orders.devices == (CPU,):
+        env[COMING] = " ".join(alikes)
+    else:
+        others += len(alikes)  # each has a process of its own
+    command = orders.trainer or (sys.executable, "-P", "-m", "tlui.trainer")
+    arguments = [str(run.path), *(["--resume"] if status.attempt else [])]
     try:
         for word in REQUESTS:
             (run.requests / word).unlink(missing_ok=True)
+        worker.prepare(command, arguments, env, run.log, orders.devices)  # trains after `go` only
         write_status(run.status, starting)
-        _answer(orders.ready, True)
-        env = environment(orders.devices, orders.label, os.environ)
-        alikes, others = _coming(home, run)
-        if orders.devices == (CPU,):
-            env[COMING] = " ".join(alikes)
-        else:
-            others += len(alikes)  # each has a process of its own
-        command = orders.trainer or (sys.executable, "-P", "-m", "tlui.trainer")
-        arguments = [str(run.path), *(["--resume"] if status.attempt else [])]
+        ready = _answer(ready, MINE)
         while True:
-            worker.prepare(command, arguments, env, run.log, orders.devices)
             claims.name_trainer(run.id, worker.identity)
             write_status(run.status, replace(starting, owner=worker.identity))
             if worker.go(run):
                 break
             worker.bury()  # died while it waited: this run gets a process of its own
+            worker.prepare(command, arguments, env, run.log, orders.devices)
     except OSError as error:
         worker.dismiss()
+        if lacking := shortage(error):
+            waiting = note(run, status, lacking)
+            _answer(ready, NO_PROCESS)
+            return waiting
         order.remove(home, run.id)
-        return _not_started(run, starting, error)
+        return not_started(run, starting, error)
     order.remove(home, run.id)
     if orders.devices and not orders.trainer:
         worker.foresee(others, env, run.log)
@@ -341,28 +351,15 @@ def _start_next(home: Home, orders: Orders, offer: Offer | None = None) -> None:
         print(f"tlui: the queue does not go on: {error}", file=sys.stderr, flush=True)
 
 
-def _not_started(run: RunDirectory, starting: Status, error: OSError) -> Status:
-    failed = replace(
-        starting,
-        state="failed",
-        reason=f"the trainer could not be started: {error}",
-        advice=f"Free some space or mend permissions; then tlui resume {run.id} tries again",
-        ended=time.time(),
-    )
-    try:
-        write_status(run.status, failed)
-    except OSError:
-        pass
-    return failed
-
-
-def _answer(handle: int, mine: bool) -> None:
+def _answer(handle: int, word: bytes) -> int:
+    """Tell who started us; -1, for it is told once."""
     if handle >= 0:
         try:
-            os.write(handle, b"1" if mine else b"0")
+            os.write(handle, word)
         except BrokenPipeError:
             pass  # who started us is gone; the run does not mind
         os.close(handle)
+    return -1
 
 
 if __name__ == "__main__":

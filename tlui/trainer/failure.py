@@ -73,6 +73,9 @@ def _known(error: BaseException) -> Outcome | None:
             "or use smaller images or backbone.",
             expected=False,
         )
+    if text == "can't start new thread":
+        advice = "You may have no more processes and threads (ulimit -u): end some, or raise that."
+        return Outcome("failed", FAILED, "no thread could be started", advice)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         place = f" ({error.filename})" if error.filename else ""
         return Outcome(

@@ -10,18 +10,17 @@ unasked: only a person knows whether the cluster is mended.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from tlui.errors import TluiError
 from tlui.runs.directory import Home, RunDirectory
-from tlui.runs.files import FILE_MODE, make_private, read_json, write_json
+from tlui.runs.files import read_json, write_json
+from tlui.runs.lock import locked
 from tlui.runs.status import ENDED, read_status, write_status
+from tlui.scheduler import order
 from tlui.scheduler.backends import backend, dependencies, hints, placed_on
 from tlui.scheduler.backends.base import Hint, Mode
 
@@ -62,7 +61,7 @@ def hand_over(home: Home, runs: Sequence[RunDirectory]) -> list[str]:
         return []
     problems: list[str] = []
     handed: list[str] = []
-    with _lock(home):
+    with locked(order.folder(home) / ".handover"):
         by_backend: dict[str, list[RunDirectory]] = {}
         for run in runs:
             if has_no_job(run) and not _waits_for_others(home, run):
@@ -139,8 +138,6 @@ def abandoned(runs: Sequence[RunDirectory]) -> set[str]:
 
 def submit_children_again(home: Home, run: RunDirectory) -> None:
     """Let queued runs that start from this one be submitted with it, where their job is gone."""
-    from tlui.scheduler import order
-
     queued = [home.run(entry.run) for entry in order.entries(home)]
     theirs = [one for one in queued if run.id in dependencies([one])[one.id]]
     for one_id, hint in hints(theirs).items():
@@ -177,19 +174,3 @@ def submit_again(run: RunDirectory) -> None:
     if status is not None and status.state == "queued" and status.reason:
         write_status(run.status, replace(status, reason="", advice=""))
     forget_job(run)
-
-
-@contextmanager
-def _lock(home: Home) -> Iterator[None]:
-    path = home.path / "queue" / ".handover"
-    try:
-        make_private(path.parent)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        handle = os.open(path, flags, FILE_MODE)
-    except OSError as error:
-        raise TluiError(f"{path}: cannot be opened ({error.strerror})") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

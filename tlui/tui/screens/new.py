@@ -354,5 +354,8 @@ def make_runs(
         return ids, f"queued {word}; ctrl+r would have started"
     from tlui.scheduler.start import start as start_runs
 
-    started = start_runs(home)
+    try:
+        started = start_runs(home)
+    except TluiError as error:
+        return ids, f"queued {word}: {error}"
     return ids, f"made {word}, started {len(set(started) & set(ids))}"
