@@ -16,7 +16,7 @@ from tui.driving import Make, Open, ready, screen_text, shows, until
 
 from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.events import EventWriter
-from tlui.tui.screens.run import AlertLine
+from tlui.tui.widgets.run_lines import AlertLine
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.containers import Container
@@ -14,11 +14,12 @@ from tlui.runs.status import LIVE
 from tlui.runs.text import printable
 from tlui.tui import describe, report
 from tlui.tui.chart.line_chart import LineChart
-from tlui.tui.lines import Line, clip, ends, wrap
+from tlui.tui.lines import Line
 from tlui.tui.live import LiveRun, RunWatch
 from tlui.tui.messages import RunChanged, WorkDone, WorkFailed
-from tlui.tui.screens.framed import MEDIUM, Framed
+from tlui.tui.screens.framed import Framed
 from tlui.tui.widgets.run_charts import curves, plots
+from tlui.tui.widgets.run_lines import AlertLine, TopLines, alert_text
 from tlui.tui.widgets.sheet import Sheet
 from tlui.tui.widgets.text_pane import FollowPane, TextPane
 from tlui.tui.wrong import Wrong, find_wrong
@@ -26,46 +27,6 @@ from tlui.tui.wrong import Wrong, find_wrong
 CHART_ROWS = 8
 """Fewest rows worth giving to a chart."""
 NAMES = ("accuracy", "loss", "lr", "speed", "machine")
-
-
-class TopLines(Sheet):
-    """Which pane is in front, and how far the run is."""
-
-    DEFAULT_CSS = "TopLines { height: 2; }"
-
-    def __init__(self, screen: RunScreen) -> None:
-        super().__init__()
-        self.of = screen
-
-    def build(self, width: int, height: int) -> list[Line]:
-        return [self.of.tab_line(width), self.of.progress_line(width)]
-
-
-class AlertLine(Sheet):
-    """The newest warning, in two lines where one is too short for it."""
-
-    DEFAULT_CSS = "AlertLine { display: none; } AlertLine.some { display: block; }"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.text = ""
-
-    def say(self, text: str) -> None:
-        """Show this from now on; nothing for an empty text."""
-        self.text = text
-        self.styles.height = 1 if len(text) <= self.app.size.width - 3 else 2
-        self.set_class(bool(text), "some")
-        self.redraw()
-
-    def build(self, width: int, height: int) -> list[Line]:
-        first, *rest = wrap(self.text, width - 3) or [""]
-        lines = [first] if not rest else [first, " ".join(rest)]
-        return [
-            clip([(lead + part, "warn")], width) for lead, part in zip(_LEADS, lines, strict=False)
-        ]
-
-
-_LEADS = (" ! ", "   ")
 
 
 class RunScreen(Framed):
@@ -98,7 +59,7 @@ class RunScreen(Framed):
         self.pane = pane
         self.side = pane if pane > 1 else 0
         """The pane beside the charts on medium screens; 0 until the run's state is known."""
-        self.top_lines = TopLines(self)
+        self.top_lines = TopLines(self.PANES)
         self.alert = AlertLine()
         made = plots()
         self.charts = {name: LineChart(made[name], id=f"chart-{name}") for name in NAMES}
@@ -152,7 +113,7 @@ class RunScreen(Framed):
                 chart.plot.curves = curves(live, name)
         for pane in (self.log_pane, self.tables, self.config):
             pane.redraw()
-        self._show_alert(live)
+        self.alert.say(alert_text(live))
         if live.result is not None and not self._wrong_asked:
             self._wrong_asked = True
             self.tlui.work_on("wrong", lambda: (find_wrong(live), ""))
@@ -164,16 +125,6 @@ class RunScreen(Framed):
             self.wrong = message.value
             self.tables.redraw()
 
-    def _show_alert(self, live: LiveRun) -> None:
-        text = ""
-        alerts = live.history.alerts
-        if alerts and live.state in LIVE and not _over(alerts[-1], live):
-            text = printable(alerts[-1].get("message", ""))
-        elif live.observed is not None and live.state in ("failed", "diverged", "interrupted"):
-            parts = [live.observed.reason, live.observed.status.advice]
-            text = printable("; ".join(p for p in parts if p))
-        self.alert.say(text)
-
     def update_frame(self) -> None:
         live = self.live
         if live is not None and live.observed is not None:
@@ -183,7 +134,7 @@ class RunScreen(Framed):
                 right.append((f"  ETA {format.duration(eta)}", ""))
             self.header.right = right
         super().update_frame()
-        self.top_lines.redraw()
+        self._show_top()
 
     def place(self) -> Line:
         live = self.live
@@ -212,62 +163,6 @@ class RunScreen(Framed):
             hidden |= {"cursor_left", "log_y"}
         return hidden
 
-    # -- the two lines on top
-
-    def tab_line(self, width: int) -> Line:
-        """`[1 charts]  2 log  3 tables  4 config`, the ones on screen in brackets."""
-        line: Line = [(" ", "")]
-        for number, name in enumerate(self.PANES, 1):
-            shown = number in self._visible()
-            text = f"[{number} {name}]" if shown else f" {number} {name} "
-            front = number == self.pane
-            line.append((text, "accent" if front else "" if shown else "dim"))
-            line.append((" ", ""))
-        if self.live is None:
-            return line
-        history, ascii = self.live.history, self.tlui.look.ascii
-        words = []
-        if self.live.state in LIVE and history.system:
-            words.append(describe.machine_words(history.system[-1], ascii))
-        if history.phases and (width >= MEDIUM or not words):
-            learn = format.count(history.phases[-1].get("trainable_parameters"), ascii)
-            total = format.count(history.phases[-1].get("total_parameters"), ascii)
-            words.append(f"{learn} of {total} params learn")
-        return ends(line, [(" · ".join(words) + " ", "dim")], width)
-
-    def progress_line(self, width: int) -> Line:
-        """`epoch 6/10 ████░░  step 14/24  148 img/s`."""
-        live, ascii = self.live, self.tlui.look.ascii
-        if live is None or live.observed is None:
-            return [(" reading the run …", "dim")]
-        progress = live.observed.status.progress
-        doing = live.history.progress
-        if live.state in LIVE and doing is not None and doing.get("total"):
-            done, total = doing.get("done") or 0, doing["total"]
-            text = f" {printable(doing.get('what'))} {done}/{total} "
-            return [(text, ""), *describe.bar(done / total, max(min(width - len(text) - 2, 40), 4))]
-        epochs = progress.get("epochs") or 0
-        done_epochs = len(live.history.epochs)
-        if not epochs:
-            reason = live.observed.reason or "nothing trained yet"
-            return [(f" {printable(reason)}", "dim")]
-        first = f" epoch {done_epochs}/{epochs} "
-        rest = [w for w in describe.progress_words(progress, ascii) if not w.startswith("epoch")]
-        if live.state not in LIVE:
-            rest = [w for w in rest if w.endswith("img/s")]
-            best = live.history.best(live.monitor)
-            if best is not None:
-                value = format.named(live.monitor, best[live.monitor], ascii)
-                rest.insert(0, f"best {live.monitor} {value} in epoch {best['epoch']}")
-        else:
-            rest = [w for w in rest if not w.startswith("ETA")]
-        tail = "  " + "  ".join(rest)
-        size = max(min(width - len(first) - len(tail) - 1, 40), 4)
-        steps = progress.get("steps") or 0
-        part = (progress.get("step") or 0) / steps if steps and live.state in LIVE else 0.0
-        share = (done_epochs + min(part, 0.999)) / epochs
-        return [(first, ""), *describe.bar(share, size), (tail, "dim")]
-
     # -- panes
 
     def _visible(self) -> set[int]:
@@ -287,7 +182,10 @@ class RunScreen(Framed):
             for widget in self.query(selector):
                 widget.set_class(number in visible, "shown")
         self._show_charts()
-        self.top_lines.redraw()
+        self._show_top()
+
+    def _show_top(self) -> None:
+        self.top_lines.show(self.live, self.pane, self._visible())
 
     def _show_charts(self) -> None:
         """As many charts as have room, the focused one among them."""
@@ -412,14 +310,3 @@ class RunScreen(Framed):
         from tlui.tui.screens.export import ExportModal
 
         self.app.push_screen(ExportModal(1, ids=[self.run_id], epochs=True))
-
-
-def _over(alert: dict[str, Any], live: LiveRun) -> bool:
-    """Whether it has passed: another phase has begun since, or the validation is better again."""
-    phases = live.history.phases
-    if phases and phases[-1]["t"] > alert["t"]:
-        return True
-    if alert.get("kind") != "val_turning_up":
-        return False
-    best = live.history.best("val_loss")
-    return best is not None and best["t"] > alert["t"]
