@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+import tensorflow as tf
 
 from tlui.recipe.schema import Augment
 from tlui.trainer.pipeline import ImageSource, batches, steps_in
@@ -63,6 +64,8 @@ class ImageFeed:
     classes: int
     augment: Augment
     steps_per_execution: int = 1
+    device: str = ""
+    """Where photos are sent while the step before theirs runs; "" leaves that to the step."""
     waited: float = 0.0
     elsewhere: float = field(init=False, default=0.0)
     steps: int = field(init=False)
@@ -72,6 +75,8 @@ class ImageFeed:
 
     def course(self, learner: Learner, epoch: int, start: int, rate: Rate) -> Iterator[int]:
         iterator = iter(self.epoch(epoch, start))
+        if self.device and self.steps_per_execution == 1:
+            iterator = ahead(iterator, self.device)
         done = start
         while done < self.steps:
             count = min(self.steps_per_execution, self.steps - done)
@@ -120,3 +125,17 @@ class ImageFeed:
             epoch=None,
             classes=self.classes,
         )
+
+
+def ahead(batches: Iterator[tuple[Any, ...]], device: str) -> Iterator[tuple[Any, ...]]:
+    """The same batches (index, x, …); the next one's x is on its way to a device when one is
+    given."""
+    held = None
+    for index, x, *rest in batches:
+        with tf.device(device):
+            sent = index, tf.identity(x), *rest
+        if held is not None:
+            yield held
+        held = sent
+    if held is not None:
+        yield held

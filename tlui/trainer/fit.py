@@ -32,6 +32,7 @@ from tlui.trainer.model.variables import SEED, named_variables
 from tlui.trainer.objective import Objective
 from tlui.trainer.optimizers import make_optimizer
 from tlui.trainer.pace import Pace
+from tlui.trainer.race import Race
 from tlui.trainer.reporter import Reporter
 from tlui.trainer.reuse import Traced
 from tlui.trainer.signals import AskedToEndError, Requests
@@ -76,7 +77,8 @@ class Fit:
     checkpoints: Checkpoints
     board: TensorBoard
     strategy: Any = None
-    scale_loss: bool = False
+    gpu: bool = False
+    """Whether that is where it trains: losses of mixed precision are scaled, XLA is tried."""
     resumed: Checkpoint | None = None
     """The checkpoint `state` came from; the network has its weights already."""
 
@@ -139,13 +141,16 @@ class Fit:
 
     def _learner_of(self, stage: Stage, phase: Phase) -> Learner:
         rate = rate_at(phase, self.state, 0, self._steps)
+        scale_loss = self.gpu and self.experiment.train.mixed_precision
+        left = (phase.epochs - self.state.phase_epoch) * self._steps
 
         def make() -> Learner:
             scope = self.strategy.scope() if self.strategy is not None else _Anywhere()
             with scope:
-                optimizer = make_optimizer(phase.optimizer, rate, self.scale_loss)
+                optimizer = make_optimizer(phase.optimizer, rate, scale_loss)
             objective, strategy = self.objective, self.strategy
-            return Learner(stage.forward, stage.variables, optimizer, objective, strategy)
+            race = Race(left, self.reporter.log) if self.gpu and strategy is None else None
+            return Learner(stage.forward, stage.variables, optimizer, objective, strategy, race)
 
         return stage.traced.learner(phase.optimizer.model_dump_json(), rate, make)
 

@@ -85,6 +85,7 @@ def prepare(
         classes=len(table.classes),
         augment=experiment.augment,
         steps_per_execution=experiment.train.steps_per_execution,
+        device="/GPU:0" if devices.gpu and devices.strategy is None else "",
     )
     return Run(
         directory,

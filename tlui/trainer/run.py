@@ -96,7 +96,7 @@ def _train(run: Run) -> Ending:
         run.checkpoints,
         board,
         strategy=run.devices.strategy,
-        scale_loss=experiment.train.mixed_precision and run.devices.gpu,
+        gpu=run.devices.gpu,
         resumed=run.last,
     )
     try:

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from tlui.trainer.metrics import from_confusion
 from tlui.trainer.objective import Objective
+from tlui.trainer.race import Graph, Race
 
 Forward = Callable[[Any, bool], Any]
 """(x, training) -> float32 logits."""
@@ -97,6 +98,7 @@ class Learner:
         optimizer: Made under `strategy`'s scope.
         objective: The loss.
         strategy: The batch is shared out among its replicas; None for one device.
+        race: Tries in single steps whether XLA is faster; None leaves it off.
     """
 
     def __init__(
@@ -106,19 +108,21 @@ class Learner:
         optimizer: keras.optimizers.Optimizer,
         objective: Objective,
         strategy: Any = None,
+        race: Race | None = None,
     ) -> None:
         self.forward = forward
         self.variables = list(variables)
         self.optimizer = optimizer
         self.objective = objective
         self.strategy = strategy
+        self.race = race
         self.counts = Counts(objective.classes)
         with tf.distribute.get_strategy().scope() if strategy is None else strategy.scope():
             optimizer.build(self.variables)
         inner = getattr(optimizer, "inner_optimizer", optimizer)
         self.rate = inner.learning_rate
         """The variable that holds the learning rate."""
-        self._step: Any = None
+        self._step: dict[Graph, Any] = {}
         self._several: Any = None
         self._table: Any = None
 
@@ -128,11 +132,28 @@ class Learner:
 
     def step(self, batch: tuple[Any, ...], rate: float) -> None:
         """One step on (index, x, y, label) at learning rate `rate`."""
-        if self._step is None:
+        if self.race is None:
+            self._take("plain", batch, rate)
+            return
+        graphs: dict[Graph, Callable[[], None]] = {
+            "plain": lambda: self._take("plain", batch, rate),
+            "compiled": lambda: self._take("compiled", batch, rate),
+        }
+        self.race.step(graphs, self.counts.totals)
+
+    def _take(self, which: Graph, batch: tuple[Any, ...], rate: float) -> None:
+        if which not in self._step:
             signature = [tf.TensorSpec([None, *t.shape[1:]], t.dtype) for t in batch[1:]]
             signature.append(tf.TensorSpec([], tf.float32))
-            self._step = graph(self._train, input_signature=signature)
-        self._step(*batch[1:], rate)
+            replica = self._replica
+            if which == "compiled":
+                replica = tf.function(replica, jit_compile=True, autograph=False)
+
+            def train(x: Any, y: Any, label: Any, rate: Any) -> None:
+                self._train(x, y, label, rate, replica)
+
+            self._step[which] = graph(train, input_signature=signature)
+        self._step[which](*batch[1:], rate)
 
     def steps(self, iterator: Any, rates: np.ndarray) -> None:
         """len(rates) steps on what a dataset's iterator gives, in one call of the graph."""
@@ -169,11 +190,11 @@ class Learner:
 
         repeat(tf.shape(rates)[0], one)
 
-    def _train(self, x: Any, y: Any, label: Any, rate: Any) -> None:
+    def _train(self, x: Any, y: Any, label: Any, rate: Any, replica: Any = None) -> None:
         self.rate.assign(rate)
         count = tf.cast(tf.shape(label)[0], tf.float32)
         if self.strategy is None:
-            loss_sum, predicted = self._replica(x, y, None, count)
+            loss_sum, predicted = (replica or self._replica)(x, y, None, count)
         else:
             loss_sum, predicted = self._shared_out(x, y, count)
         self.counts.add(loss_sum, predicted, label)
@@ -215,8 +236,9 @@ class Learner:
 
 
 def graph(function: Callable[..., Any], **options: Any) -> Any:
-    """A traced function. XLA is off, which is 10 times slower on a CPU; so is autograph, which
-    reads sources from disk and fails where they are replaced while a run is under way."""
+    """A traced function. XLA is off, which is 10 times slower on a CPU (on a GPU see `race`); so
+    is autograph, which reads sources from disk and fails where they are replaced while a run is
+    under way."""
     return tf.function(function, jit_compile=False, autograph=False, **options)
 
 
