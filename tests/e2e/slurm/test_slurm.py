@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.events import EventReader
-from tlui.runs.status import LIVE
+from tlui.runs.status import LIVE, read_status
 from tlui.scheduler.backends.handover import noted_job
 
+EPOCHS = 30
+ENDLESS = 100_000
 HEAD = """
 version = 1
 name = "lab"
@@ -61,19 +67,38 @@ def job_of(cluster, run: RunDirectory) -> str:
     pytest.fail(f"no job names {run.id}: {cluster.jobs()}")
 
 
-def test_a_sweep_is_an_array_on_two_gpus_and_its_child_takes_the_best(
-    cluster, home: Home, write
+@contextmanager
+def frozen() -> Iterator[Callable[[RunDirectory], bool]]:
+    """A function that has a run's trainer stand still until the end of the `with`; whether it does
+    by now."""
+    pids: dict[str, int] = {}
+
+    def freeze(run: RunDirectory) -> bool:
+        status = read_status(run.status)
+        if run.id not in pids and status is not None and status.owner != status.supervisor:
+            assert status.owner is not None and status.state in LIVE
+            pids[run.id] = status.owner.pid
+            os.kill(status.owner.pid, signal.SIGSTOP)
+        return run.id in pids
+
+    try:
+        yield freeze
+    finally:
+        for pid in pids.values():
+            os.kill(pid, signal.SIGCONT)
+
+
+def has_pending(pid: int, number: int) -> bool:
+    """Whether a signal waits for a process that stands still."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    [shared] = [int(line.split()[1], 16) for line in lines if line.startswith("ShdPnd")]
+    return bool(shared >> (number - 1) & 1)
+
+
+def look_and_stop(
+    cluster, waiting: RunDirectory, child: RunDirectory, jobs: dict[str, str]
 ) -> None:
-    runs = cluster.submit(home, write(slurm="gpus = 1", more=LAB))
-    points = [run for name, run in runs.items() if name.startswith("first")]
-    child = runs["second"]
-    jobs = {run.id: job_of(cluster, run) for run in runs.values()}
-    assert len({jobs[run.id].partition("_")[0] for run in points}) == 1, "one array"
-    assert "_" not in jobs[child.id]
-    cluster.wait_for(
-        lambda: sum(run.observe().state in LIVE for run in points) == 2, "two runs at once"
-    )
-    waiting = next(run for run in points if run.observe().state == "queued")
+    """Why they wait, and that one which waits can be stopped."""
     said = cluster.wait_for(
         lambda: (found := cluster.tlui("queue")) and "(Resources)" in found.stdout and found,
         "Slurm's reason",
@@ -83,6 +108,21 @@ def test_a_sweep_is_an_array_on_two_gpus_and_its_child_takes_the_best(
     assert cluster.tlui("stop", waiting.id).returncode == 0
     assert waiting.observe().state == "stopped"
     assert cluster.jobs()[jobs[waiting.id]][0] == "CANCELLED"
+
+
+def test_a_sweep_is_an_array_on_two_gpus_and_its_child_takes_the_best(
+    cluster, home: Home, write
+) -> None:
+    runs = cluster.submit(home, write(slurm="gpus = 1", more=LAB))
+    points = [run for name, run in runs.items() if name.startswith("first")]
+    child = runs["second"]
+    jobs = {run.id: job_of(cluster, run) for run in runs.values()}
+    assert len({jobs[run.id].partition("_")[0] for run in points}) == 1, "one array"
+    assert "_" not in jobs[child.id]
+    with frozen() as freeze:  # so that none ends before all was looked at
+        cluster.wait_for(lambda: sum(map(freeze, points)) == 2, "two runs at once")
+        (waiting,) = [run for run in points if not freeze(run)]
+        look_and_stop(cluster, waiting, child, jobs)
     points.remove(waiting)
     for run in [*points, child]:
         cluster.until(run, "finished", "failed")
@@ -96,20 +136,24 @@ def test_a_sweep_is_an_array_on_two_gpus_and_its_child_takes_the_best(
 
 
 def test_a_time_limit_checkpoints_requeues_and_resumes(cluster, home: Home, write) -> None:
-    watching = cluster.typed("run", str(write(epochs=30)), "--on", "slurm")
+    watching = cluster.typed("run", str(write(epochs=EPOCHS)), "--on", "slurm")
     (run,) = cluster.wait_for(lambda: list(home), "a run")
     cluster.wait_for(lambda: len(cluster.epochs(run)) >= 2, "two epochs")
-    job = job_of(cluster, run)
-    cluster.run("scancel", "--batch", "--signal=USR1", job)
+    with frozen() as freeze:  # so that the signal comes before the last epoch
+        assert freeze(run)
+        job = job_of(cluster, run)
+        cluster.run("scancel", "--batch", "--signal=USR1", job)
+        pid = run.observe().status.owner.pid
+        cluster.wait_for(lambda: has_pending(pid, signal.SIGUSR1), "the signal")
     cluster.until(run, "queued")
     done = max(cluster.epochs(run))
-    assert done < 30
+    assert done < EPOCHS
     assert "time limit" in run.observe().reason
     cluster.until(run, "finished", "failed")
     opened = [e for e in EventReader(run.events).read_all() if e["type"] == "open"]
     assert len(opened) == 2
     assert opened[1]["epoch"] == done, "nothing was trained twice"
-    assert sorted(set(cluster.epochs(run))) == list(range(1, 31))
+    assert sorted(set(cluster.epochs(run))) == list(range(1, EPOCHS + 1))
     assert job_of(cluster, run) == job, "the same job came back"
     said, complained = watching.communicate(timeout=60)
     assert watching.returncode == 0, said + complained
@@ -145,7 +189,7 @@ def test_a_failed_parent_fails_its_child_with_the_reason(
 
 
 def test_the_run_directory_is_right_when_slurm_is_killed(cluster, home: Home, write) -> None:
-    (run,) = cluster.submit(home, write(epochs=400)).values()
+    (run,) = cluster.submit(home, write(epochs=ENDLESS)).values()
     cluster.wait_for(lambda: cluster.epochs(run), "an epoch")
     cluster.save(job_of(cluster, run))
     cluster.kill("slurmctld", "slurmd")
@@ -192,7 +236,7 @@ def test_a_job_slurm_lost_is_reported_and_submitted_again(cluster, home: Home, w
 @pytest.mark.timeout(900)
 def test_a_real_time_limit(cluster, home: Home, write) -> None:
     limit = "gpus = 0\ntime = 2\nsignal = 20"
-    (run,) = cluster.submit(home, write(epochs=100_000, slurm=limit)).values()
+    (run,) = cluster.submit(home, write(epochs=ENDLESS, slurm=limit)).values()
 
     def starts() -> list[int]:
         events = EventReader(run.events).read_all()
@@ -207,7 +251,7 @@ def test_a_real_time_limit(cluster, home: Home, write) -> None:
 
 def test_a_run_whose_node_died_goes_on_at_another(two_nodes, home: Home, write) -> None:
     sweep = 'sweep = { "train.seed" = [1, 2] }\n'
-    preset = write(epochs=300)
+    preset = write(epochs=ENDLESS)
     preset.write_text(preset.read_text().replace("[dataset]", f"{sweep}[dataset]"))
     runs = list(two_nodes.submit(home, preset).values())
     for run in runs:
