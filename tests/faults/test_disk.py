@@ -171,13 +171,21 @@ def test_training_outlives_a_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         before = len(load(run).epochs)
         has_computed(trainer, 3)  # a checkpoint is due every second
         assert run.observe().state in ("running", "stale") and run.observe().alive
+        for words in (("ls",), ("show", run.id), ("queue",)):
+            done = tlui(*words)
+            said = " ".join((done.stdout + done.stderr).split())
+            assert "nothing can be written (Disk quota exceeded): free some space" in said, (
+                words,
+                said,
+            )
         later = run.observe(now=time.time() + STALE_HERE_SECONDS + 5)
-        assert later.state == "stale" and "quota" in later.reason
+        assert later.state == "stale" and "Disk quota exceeded" in later.reason
         checkpoint, notes = Checkpoints(run.checkpoints).load()
         assert checkpoint is not None and notes == []
 
         make_room(disk)
         epoch_reached(run, before + 2)
+        wait_for(lambda: run.observe().reason == "", "the all-clear", SLOW_SECONDS)
         wait_for(
             lambda: any("could not be written" in e["message"] for e in events(run, "alert")),
             "word of what was lost",

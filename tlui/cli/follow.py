@@ -65,7 +65,7 @@ class View(Protocol):
         """A line that stays."""
 
     def changed(self, one: Watched) -> None:
-        """A run's state changed."""
+        """A run's state changed, or what is wrong with it while it lives."""
 
     def draw(self, all_runs: Sequence[Watched]) -> None:
         """Four times a second at most; nothing may have changed."""
@@ -207,10 +207,11 @@ class Session:
         for one in self.runs:
             if one.over:
                 continue
-            before = one.state
+            before = one.seen
             one.seen = one.run.observe()
             one.tail.poll()
-            if one.state != before:
+            news = one.state in LIVE and one.seen.reason != before.reason
+            if one.state != before.state or news:
                 self.view.changed(one)
             over = one.seen.status.state in ENDED or self._never_settled(one)
             if over and not self._goes_on(one):

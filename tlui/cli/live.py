@@ -137,7 +137,7 @@ def _run(one: Watched, ascii: bool) -> list[Text]:
     head = Text(format.state_word(one.state, ascii), COLOURS.get(one.state, ""))
     head.append(f"  {printable(one.name)}", "bold")
     head.append(f" #{one.run.id}  {printable(status.device)}", "dim")
-    if one.state == "stale":
+    if one.seen.reason:
         head.append(f"  {printable(one.seen.reason)}", "yellow")
     lines = [head]
     told = status.progress

@@ -59,10 +59,12 @@ def ls(
 
     In a pipe the columns stand apart by tabs, with the state in words.
     """
+    from tlui.cli.main import complain
     from tlui.cli.terminal import is_terminal, print_json_list, reading
     from tlui.runs.charset import ascii_only
     from tlui.runs.directory import Home
     from tlui.runs.index import Index
+    from tlui.runs.status import LIVE
 
     store = Home.at(home, create=False)
     most = None if all or (json and limit is None) else (limit or LIMIT)
@@ -90,6 +92,9 @@ def ls(
         _table(rows, chosen or USUAL, ascii_only(ascii))
     else:
         _lines(rows, chosen or PLAIN)
+    for row in rows:
+        if row.reason and (row.state in LIVE or row.state == "stale"):
+            complain(f"{row.name} ({row.id}): {row.reason}", 0)
     if total > len(rows):
         print(f"{len(rows)} of {total:,} runs; --all shows all", file=sys.stderr)
 

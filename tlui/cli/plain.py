@@ -2,7 +2,8 @@
 
 JSON lines (`tlui run --json`, `tlui watch --json`), one object a line, flushed:
 
-`run`    {type, t, id, name, state, reason, device, attempt}: at first and at every change of state
+`run`    {type, t, id, name, state, reason, device, attempt}: at first, and at every change of state
+         or of what is wrong with a live one
 `epoch`  {type, t, id, name, phase, epoch, epochs, seconds, lr, images_per_second, train_loss, …,
          val_f1}: the trainer's epoch record
 `alert`  {type, t, id, name, kind, message}
@@ -70,7 +71,7 @@ class PlainView:
         words = [format.state_word(one.state, self.ascii)]
         if one.state == "starting":
             words.append(f"on {status.device}")
-        if one.state in ("queued", "stale") and one.seen.reason:
+        if one.seen.reason:
             words.append(one.seen.reason)
         self._print(f"{label(one)}  {printable('  '.join(words))}")
 

@@ -12,6 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+REFUSED = "disk errno "
+"""How a process is called whose disk refuses to be written; the error's number follows."""
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -65,6 +68,25 @@ def start_time(pid: int) -> int | None:
         return None
     fields = stat[stat.rfind(b")") + 2 :].split()
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def say_refused(code: int) -> None:
+    """Put into the process table, which needs no disk, that ours refuses to be written; 0: it does
+    not any more."""
+    try:
+        Path("/proc/self/comm").write_text(f"{REFUSED}{code}" if code else "tlui trainer")
+    except OSError:
+        pass
+
+
+def refused(pid: int) -> int:
+    """The error a process says its disk gives; 0 where it says none."""
+    try:
+        said = Path(f"/proc/{pid}/comm").read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return 0
+    code = said.removeprefix(REFUSED)
+    return int(code) if said != code and code.isdigit() else 0
 
 
 def identify(pid: int | None = None) -> Identity:

@@ -9,18 +9,20 @@ run (queued), its supervisor (starting), its trainer (running to its end), its s
 once the trainer is dead without having said how it ended.
 Clocks: ages use the file's mtime against this host's clock; between hosts the clocks may differ,
 so another host's silence makes a run stale after two minutes, never more than stale.
+A disk that takes no word at all: the trainer tells the process table what it gets instead.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from tlui.runs.files import overwrite, read_json, to_json, withheld, write_json
-from tlui.runs.process import Identity, liveness
+from tlui.runs.process import Identity, liveness, refused
 
 State = Literal[
     "queued",
@@ -59,6 +61,8 @@ GONE = (
     "If {host} comes back, tlui there says how it ended. If it is gone for good, tlui stop --now "
     "gives the run up, and tlui resume continues it"
 )
+
+REFUSED_REASON = "nothing can be written ({}): free some space, or results are lost; it trains on"
 
 GLYPHS: dict[str, tuple[str, str]] = {
     "running": ("●", "*"),
@@ -226,17 +230,19 @@ def judge(
     life = liveness(status.owner, seen)
     if life == "dead":
         return Observed("interrupted", "its process is gone (killed, or a reboot)", status, False)
+    code = refused(status.owner.pid) if life == "alive" else 0
+    told = REFUSED_REASON.format(os.strerror(code)) if code else ""
     age = (time.time() if now is None else now) - seen if seen is not None else 0.0
     limit = STALE_HERE_SECONDS if life == "alive" else STALE_ELSEWHERE_SECONDS
     if age > limit:
         since = _spoken(age)
         if life == "alive":
-            reason = f"no heartbeat for {since}: its disk may hang, be full or over its quota"
+            reason = told or f"no heartbeat for {since}: its disk may hang"
         else:
             reason = f"no heartbeat from {status.owner.host} for {since}"
             status = replace(status, advice=GONE.format(host=status.owner.host))
         return Observed("stale", reason, status, life == "alive")
-    return Observed(status.state, status.reason, status, life == "alive")
+    return Observed(status.state, status.reason or told, status, life == "alive")
 
 
 def _spoken(seconds: float) -> str:

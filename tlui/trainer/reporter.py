@@ -18,7 +18,7 @@ from typing import Any
 from tlui.errors import TluiError
 from tlui.runs.directory import RunDirectory
 from tlui.runs.events import EventWriter
-from tlui.runs.process import identify, liveness
+from tlui.runs.process import identify, liveness, say_refused
 from tlui.runs.status import HEARTBEAT_SECONDS, State, Status, read_status, write_status
 
 SYSTEM_SECONDS = 5.0
@@ -160,8 +160,11 @@ class Reporter:
                     "goes on, but free some space or the results are lost"
                 )
                 self._live_on(trouble, new=not before)
+                say_refused(error.errno or 0)
             else:
                 trouble = ""
+                if before:
+                    say_refused(0)
             self._disk_trouble = trouble
         if trouble and not before:
             self.alert("disk", trouble, once=time.time())
@@ -174,7 +177,7 @@ class Reporter:
                 write_status(self.run.status, self._status)
             os.utime(self.run.status)
         except OSError:
-            pass  # then the run is shown as stale, which it is
+            pass  # then it is shown as stale, with what the process table says
 
     def _beat(self) -> None:
         sampled = time.monotonic()
