@@ -36,7 +36,7 @@ def notify(home: Home, run: RunDirectory, final: Status) -> None:
         if not (wanted.command or wanted.webhook):
             return
         name = str(run.read_meta().get("name") or run.id)
-        why = f": {final.reason.splitlines()[0]}" if final.reason else ""
+        why = f": {final.reason.splitlines()[0].rstrip(':')}" if final.reason else ""
         message = {
             "event": "run",
             "run": run.id,

@@ -140,7 +140,7 @@ def _without_result(run: RunDirectory, seen: Observed) -> str:
         "stopped": "was stopped before it had a result",
         "finished": "has lost its result",
     }
-    why = f": {seen.reason.splitlines()[0].rstrip('.')}" if seen.reason else ""
+    why = f": {seen.reason.splitlines()[0].rstrip('.:')}" if seen.reason else ""
     return ended.get(seen.state, seen.state) + why
 
 

@@ -49,6 +49,7 @@ NOT_OURS = re.compile(
     r"|ROCR_VISIBLE_DEVICES$|GPU_DEVICE_ORDINAL$|ZE_AFFINITY_MASK$"
 )
 """Variables that would tell a job of devices or of another job that are not its own."""
+SPEAKER = re.compile(r"^\w+: (error|fatal): ")
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ class SlurmBackend:
                 if self._listed is None or now - self._listed[0] > FRESH_SECONDS:
                     self._jobs()
             except TluiError as error:
-                self._mute = self._clock(), f"Slurm does not answer: {error}"
+                self._mute = self._clock(), f"Slurm does not answer ({error}); see sinfo"
         if self._mute is not None:
             return {run.id: Hint("unknown", self._mute[1]) for run in runs}
         jobs = self._listed[1] if self._listed else {}
@@ -197,7 +198,8 @@ class SlurmBackend:
     def _ask(self, *arguments: str) -> str:
         answer = self._command(arguments, b"")
         if answer.code != 0:
-            raise TluiError(f"{arguments[0]}: {' '.join(answer.err.split())}")
+            last = (answer.err.splitlines() or [""])[-1]  # what led to it comes before
+            raise TluiError(f"{arguments[0]}: {SPEAKER.sub('', last)}")
         return answer.out
 
 
