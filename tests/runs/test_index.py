@@ -51,7 +51,7 @@ def test_rows_say_what_the_files_say(home: Home) -> None:
     assert (row.val, row.test) == (0.9, 0.89)
     assert row.metrics == run.read_result()["metrics"]  # type: ignore[index]
     assert row.config == run.read_meta()["config"]
-    assert row.measures["trainable_parameters"] == 7686
+    assert row.measures["trainable_parameters"] == 2_231_558
     assert len(row.points) == 5
     assert row.id.startswith(row.short)
 

@@ -46,7 +46,10 @@ async def test_a_photo_folder_is_described_as_it_is_typed(open_app: Open, photos
         await shows(pilot, "1 to mend", "must not be empty", "learning rate")
         await pilot.press("down", "down", "down", "down")
         assert form(pilot).field.path == "dataset.path"
-        await type_text(pilot, str(photos))
+        await type_text(pilot, str(photos)[:-1])
+        await shows(pilot, "→ takes photos/", "data to mend",
+                    "no errors in the form, but the data cannot be used")  # fmt: skip
+        await pilot.press("right")
         text = await shows(pilot, "1 run will be made", "no errors", "20 train · 4 val · 8 test",
                            "2 classes", "blue", "red", "▀▀▀▀▀▀▀▀", "the head learns")  # fmt: skip
         assert "20 steps" not in text
@@ -196,7 +199,8 @@ async def test_a_comma_counts_the_runs(open_app: Open) -> None:
         await pilot.pause()
         await pilot.press("ctrl+u")
         await type_text(pilot, "1e-3, 1e-4, 1e-5")
-        await shows(pilot, "3 runs will be made", "small-1e-3, small-1e-4", "━ 1e-4")
+        await shows(pilot, "3 runs will be made", "small-1e-3, small-1e-4",
+                    "━ 1e-3  ━ 1e-4  ━ 1e-5")  # fmt: skip
 
 
 async def test_queueing_makes_the_runs_and_starts_nothing(open_app: Open, home: Home) -> None:

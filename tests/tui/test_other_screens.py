@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from factory import make_run
 from tui.driving import Make, Open, ready, shows, until
 
 from tlui.recipe.preset import parse_preset
 from tlui.runs.directory import Home, RunDirectory
 from tlui.scheduler import order
+from tlui.scheduler.claims import CPU, Claims
 from tlui.scheduler.create import create_runs
 from tlui.tui.screens.board import BoardScreen, Pivot, PivotTable
 from tlui.tui.screens.compare import CompareScreen, best, differing, in_groups
@@ -91,6 +93,15 @@ def test_sweep_points_stand_together(make: Make, home: Home) -> None:
     assert best("trainable_parameters", rows) is None
 
 
+async def test_the_leaderboard_says_how_to_turn_it(
+    open_app: Open, store: list[RunDirectory]
+) -> None:
+    async with open_app().run_test() as pilot:
+        await ready(pilot)
+        await pilot.press("b")
+        await shows(pilot, "m metric  r rows  f columns  esc back  ? help")
+
+
 async def test_the_leaderboard_pivots_and_opens_what_is_behind_a_cell(
     open_app: Open, store: list[RunDirectory]
 ) -> None:
@@ -158,7 +169,7 @@ async def test_the_queue_is_ordered_held_and_dropped(open_app: Open, home: Home)
         await until(pilot, lambda: line() == [run.id for run in runs])
         await until(pilot, lambda: listing.current and listing.current.position == 3)
         await pilot.press("h")
-        await shows(pilot, "held")
+        await shows(pilot, "held", "h lets it go")
         assert order.entries(home)[2].held
         await pilot.press("D")
         await shows(pilot, "Drop three-1e-5 from the queue?")
@@ -167,6 +178,20 @@ async def test_the_queue_is_ordered_held_and_dropped(open_app: Open, home: Home)
         assert runs[2].observe().state == "stopped"
         await pilot.press("home", "enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen))
+
+
+async def test_the_queue_names_what_is_waited_for_as_it_lists_it(
+    open_app: Open, home: Home
+) -> None:
+    busy = make_run(home, name="busy", state="running")
+    assert Claims(home).take(busy.id, [CPU])
+    create_runs(home, parse_preset(TOML))
+    async with open_app().run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        await pilot.press("Q")
+        sign = f"#{busy.id[:4]}"
+        text = await shows(pilot, f"busy {sign}", f"waits for the CPU, where {sign} runs")
+        assert busy.id not in text
 
 
 async def test_an_empty_queue_says_what_to_do(open_app: Open) -> None:

@@ -146,6 +146,33 @@ async def test_escape_in_the_filter_brings_the_old_one_back(
         await shows(pilot, "2 of 9 runs", "full-1e-4")
 
 
+async def test_while_a_filter_is_typed_the_screen_speaks_of_that(
+    open_app: Open, store: list[RunDirectory]
+) -> None:
+    async with open_app().run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("slash", *"full")
+        lines = (await shows(pilot, "2 of 9 runs", "/ full")).splitlines()
+        assert lines[1].startswith(" / full") and lines[1].endswith("2 of 9 runs")
+        assert lines[-1] == " enter keep  esc as it was  f1 help"
+        await pilot.press(*"zz")
+        assert "esc clears it" not in await shows(pilot, "No run matches the filter.")
+        await pilot.press("enter")
+        await shows(pilot, "/ changes it, esc clears it", "/ filter")
+
+
+async def test_a_hidden_run_keeps_its_name_where_there_is_little_room(
+    open_app: Open, make: Make
+) -> None:
+    make(name="head-1e-4", state="finished")
+    async with open_app().run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("d")
+        await shows(pilot, "hidden; v shows hidden runs")
+        await pilot.press("v")
+        await shows(pilot, "hea…e-4 #2a (hid)")
+
+
 async def test_sorting_goes_through_the_columns_and_turns_round(
     open_app: Open, store: list[RunDirectory]
 ) -> None:
@@ -198,7 +225,7 @@ async def test_pin_and_hide(open_app: Open, store: list[RunDirectory], home: Hom
         await pilot.press("home", "d")
         await until(pilot, lambda: table.total == 8)
         await pilot.press("v")
-        await shows(pilot, "9 runs", "(hidden)")
+        await shows(pilot, "9 runs", "(hid)")
         await pilot.press("v")
         await shows(pilot, "8 runs")
 

@@ -51,7 +51,7 @@ def _keys() -> list[Key]:
         Key("palette", (":", "ctrl+p"), "app", "commands", "find and do anything by its name",
             {"queue": 5}, typing=True),
         Key("back", ("escape",), "app", "back", "out one layer: a field, a screen, a window",
-            {"run": 5, "compare": 5, "board": 4, "new": 5}, typing=True),
+            {"run": 5, "compare": 5, "board": 5, "new": 5}, typing=True),
         Key("quit", ("q", "ctrl+q", "ctrl+c"), "app", "quit",
             "leave; says what goes on running", typing=True),
         Key("next_pane", ("tab",), "app", "next pane", "next pane or field",
@@ -68,7 +68,7 @@ def _keys() -> list[Key]:
         Key("leaderboard", ("b",), "app", "leaderboard", "best result by any two settings"),
         Key("queue", ("Q",), "app", "queue", "what runs where and what waits"),
         Key("export", ("e",), "app", "export", "write what is shown as CSV",
-            {"compare": 4, "board": 3}),
+            {"compare": 4}),
         Key("theme", (), "app", "theme", "switch between dark and light"),
         # lists
         Key("up", ("up", "k"), "list", "up", "one row up"),
@@ -116,8 +116,10 @@ def _keys() -> list[Key]:
         # compare and leaderboard
         Key("metric", ("m",), "compare", "metric", "next metric", {"compare": 1, "board": 2}),
         Key("metric_back", ("M",), "compare", "metric back", "previous metric"),
-        Key("row_field", ("r",), "board", "rows", "next setting for the rows"),
-        Key("column_field", ("f",), "board", "columns", "next setting for the columns"),
+        Key("row_field", ("r",), "board", "rows", "next setting for the rows",
+            {"board": 3}),
+        Key("column_field", ("f",), "board", "columns", "next setting for the columns",
+            {"board": 4}),
         Key("best_or_mean", ("a",), "board", "best/mean", "best or mean of each cell"),
         # queue
         Key("sooner", ("shift+up", "K"), "queue", "sooner", "move up the queue", {"queue": 2}),

@@ -85,7 +85,7 @@ def _entry(plot: Plot, curve: Curve) -> Line:
     note = f" {curve.note}" if curve.note and plot.cursor is None else elsewhere
     return [
         *sign,
-        (f"{curve.label} ", "dim"),
+        *([(f"{curve.label} ", "dim")] if curve.label != text else []),
         (text, "value"),
         *([(note, "dim")] if note else []),
     ]

@@ -164,7 +164,9 @@ class HelpModal(Modal):
             for title, rows in table.help((scope,)):
                 lines.append([(title, "accent")])
                 for keys, text in rows:
-                    lines.append([(" " + pad(keys, 20) + " ", "key"), (text, "")])
+                    for part in wrap(text, 50):
+                        lines.append([(" " + pad(keys, 20) + " ", "key"), (part, "")])
+                        keys = ""
                 lines.append([])
         with Vertical(id="box"):
             yield Lines([ends([("Keys", "title")], [("esc closes  ↑↓ scroll", "dim")], 72)])

@@ -75,7 +75,9 @@ class NewScreen(Framed):
 
     def update_frame(self) -> None:
         preset = self.checked.preset if self.checked else None
-        if preset is not None:
+        if preset is not None and self.forecast.unreadable:
+            self.header.right = [("data to mend", "error")]
+        elif preset is not None:
             count = len(preset.points)
             word = "1 run" if count == 1 else f"{count} runs"
             self.header.right = [(f"{word} will be made", "accent")]
@@ -188,6 +190,7 @@ class NewScreen(Framed):
 
     def _take_data(self, seen: Seen) -> None:
         self.forecast.see(seen)
+        self.update_frame()
         self._count_later()
 
     def _count_later(self) -> None:

@@ -90,9 +90,7 @@ class QueueList(Listing):
             word, style = ("= held" if ascii else "‖ held"), "warn"
         number = f"{place.position:3d}" if place.position is not None else "   "
         name = f"{shorten(printable(place.name), 24)} #{place.run.id[:4]}"
-        text = printable(place.where)
-        if not text and place.state == "queued":
-            text = "starts next"
+        text = "h lets it go" if place.state == "held" else self._where(place)
         return [
             ("▌" if here else " ", "accent" + sel),
             (number + " ", "dim" + sel),
@@ -100,6 +98,13 @@ class QueueList(Listing):
             (pad(name, 31), ("title" if here else "") + sel),
             (pad(text, max(width - 50, 0)), "dim" + sel),
         ]
+
+    def _where(self, place: Place) -> str:
+        """Where it runs or why it waits; other runs by the sign they have here."""
+        text = printable(place.where)
+        for other in self.places:
+            text = text.replace(other.run.id, f"#{other.run.id[:4]}")
+        return text or ("starts next" if place.state == "queued" else "")
 
     def empty_lines(self, width: int) -> list[Line]:
         if not self.read:

@@ -25,7 +25,7 @@ from tlui.tui.widgets.sheet import Sheet
 class FilterLine(Sheet):
     """What is shown, in which order, of how many."""
 
-    DEFAULT_CSS = "FilterLine { height: 1; }"
+    DEFAULT_CSS = "FilterLine { height: 1; width: 1fr; }"
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,6 +34,15 @@ class FilterLine(Sheet):
 
     def build(self, width: int, height: int) -> list[Line]:
         return [ends(self.left, [*self.right, (" ", "")], width)]
+
+
+class Prompt(Sheet):
+    """In front of the filter while it is typed."""
+
+    DEFAULT_CSS = "Prompt { height: 1; width: 3; display: none; }"
+
+    def build(self, width: int, height: int) -> list[Line]:
+        return [[(" /", "key")]]
 
 
 class Preview(Sheet):
@@ -58,9 +67,10 @@ class RunsScreen(Framed):
     SCOPES: ClassVar[tuple[str, ...]] = ("runs", "run", "list", "app")
     PANES: ClassVar[tuple[str, ...]] = ("table",)
     DEFAULT_CSS = """
-    RunsScreen #filter { display: none; padding: 0 1; }
-    RunsScreen.filtering #filter { display: block; }
-    RunsScreen.filtering FilterLine { display: none; }
+    RunsScreen #ask { height: 1; }
+    RunsScreen #filter { display: none; width: 1fr; }
+    RunsScreen.filtering #filter, RunsScreen.filtering Prompt { display: block; }
+    RunsScreen.filtering FilterLine { width: 22; }
     RunsScreen #body { height: 1fr; }
     RunsScreen #left { width: 1fr; }
     RunsScreen #strip { height: 4; }
@@ -86,8 +96,10 @@ class RunsScreen(Framed):
         self._anew = False
 
     def panes(self) -> ComposeResult:
-        yield self.filter_line
-        yield self.filter_input
+        with Horizontal(id="ask"):
+            yield Prompt()
+            yield self.filter_input
+            yield self.filter_line
         with Horizontal(id="body"):
             with Vertical(id="left"):
                 yield self.table
@@ -105,6 +117,12 @@ class RunsScreen(Framed):
 
     def hidden_keys(self) -> set[str]:
         return set()
+
+    def update_frame(self) -> None:
+        super().update_frame()
+        if self.is_mounted and self.has_class("filtering"):
+            self.footer.keys = [("enter", "keep"), ("esc", "as it was"), ("f1", "help")]
+            self.footer.redraw()
 
     def zooms(self) -> int:
         return 1  # even where the screen is narrow there are three lines below the table
@@ -202,6 +220,8 @@ class RunsScreen(Framed):
         marks = f"{len(self.tlui.marked)} marked   " if self.tlui.marked else ""
         hidden = "hidden shown   " if query.show_hidden else ""
         line.right = [(f"{marks}{hidden}{order}   ", "dim"), (count if table.loaded else "", "dim")]
+        if self.has_class("filtering"):
+            line.left, line.right = [], line.right[1:]
         line.redraw()
 
     # -- filter
@@ -215,6 +235,7 @@ class RunsScreen(Framed):
         self._filter_before = self.query_now.filter
         self.filter_input.value = self.query_now.filter
         self.add_class("filtering")
+        self._describe_filter()
         self.set_focus(self.filter_input)
         self.filter_input.cursor_position = len(self.filter_input.value)
 

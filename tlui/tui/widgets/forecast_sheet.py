@@ -106,6 +106,11 @@ class ForecastSheet(Sheet):
         lines += [[]] * (height - len(tail) - len(lines))
         return lines + tail
 
+    @property
+    def unreadable(self) -> bool:
+        """Whether the data was looked at and cannot be used."""
+        return self.seen is not None and bool(self.seen.error) and not self.seen.classes
+
     def _choices(self, width: int, height: int) -> list[Line]:
         return offer_lines(self.offer, width - 1, max(height // 2 - 2, 4)) if self.offer else []
 
@@ -114,7 +119,7 @@ class ForecastSheet(Sheet):
         if seen is None:
             text = "looking at the data …" if self.waiting else "no data yet"
             return [[("data ", "title"), (text, "dim")]]
-        if seen.error and not seen.classes:
+        if self.unreadable:
             parts = wrap(printable(seen.error), width - 1)[:4]
             return [[("data", "title")], *([(part, "error")] for part in parts)]
         totals = [
@@ -231,6 +236,8 @@ class ForecastSheet(Sheet):
                 lines += [[(part, "error")] for part in wrap(printable(text), width - 1)[:3]]
             return lines
         notes = [(part, "warn") for n in self.checked.preset.notes for part in wrap(n, width - 1)]
+        if self.unreadable:
+            return [[("no errors in the form, but the data cannot be used", "error")]]
         names = ", ".join(point.name for point in self.checked.preset.points)
         ready: Line = [("no errors  ", "good"), (shorten(printable(names), width - 13), "dim")]
         return [*[[note] for note in notes[:3]], ready]

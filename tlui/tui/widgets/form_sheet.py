@@ -297,6 +297,10 @@ class FormSheet(Sheet, can_focus=True):
         return [(printable(text), style) for text, style in line if text]
 
     def _about(self, field: Field) -> str:
+        if self.ghost:
+            right = "right arrow" if self.look.ascii else "→"
+            last = (self.text + self.ghost)[self.text.rfind("/") + 1 :]
+            return f"{right} takes {printable(last)}"
         if field.path == "backbone.name":
             return "pgdn and pgup go through the list beside"
         if field.choices:

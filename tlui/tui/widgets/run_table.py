@@ -214,7 +214,8 @@ class RunTable(Listing):
         if not self.loaded or self.reading:
             return [[], [("  reading the runs …", "dim")]]
         if self.store_total:
-            return [[], [("  No run matches the filter. / changes it, esc clears it.", "")]]
+            out = " / changes it, esc clears it." if self.has_focus else ""
+            return [[], [("  No run matches the filter." + out, "")]]
         return [
             [],
             [("  No runs yet.", "title")],
@@ -262,6 +263,8 @@ class RunTable(Listing):
         sign = f" #{row.short or row.id[:4]}"
         pin = ("^" if self.look.ascii else "▴") if row.pinned else ""
         faint = " (hidden)" if row.hidden else ""
+        if len(pin + row.name + sign + faint) > width:
+            faint = " (hid)" if row.hidden else ""
         from tlui.runs.text import shorten
 
         ellipsis = "~" if self.look.ascii else "…"
