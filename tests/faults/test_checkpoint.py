@@ -52,5 +52,5 @@ def test_one_always_loads(tmp_path: Path, kills: int) -> None:
     )
     assert reported >= kills // 2 and halfway
     Checkpoints(tmp_path).sweep()
-    names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["best.npz", "last-previous.npz", "last.npz"]
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names - {"last.npz"} == {"best.npz", "last-previous.npz"}  # a kill before its renaming
