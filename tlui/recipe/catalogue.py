@@ -53,7 +53,7 @@ POLICIES: dict[str, str] = {
     "exponential": "lr0 * exp(-k * epoch)",
     "step": "lr0 * drop ** floor((offset + epoch) / epochs_drop)",
     "polynomial": "(lr0 - end) * (1 - epoch / decay_epochs) ** power + end",
-    "piecewise": "lr0, then values[i] after boundaries[i] epochs",
+    "piecewise": "lr0, then values[i] where epoch > boundaries[i]",
     "cosine": "end + (lr0 - end) * (1 + cos(pi * epoch / decay_epochs)) / 2",
     "cosine-restarts": "cosine, restarting after first_epochs * t_mul ** i at lr0 * m_mul ** i",
     "one-cycle": "lr0 up to peak in the first part of the phase, then down to end",
