@@ -73,6 +73,7 @@ def test_says_which_queued_runs_start_from_it(
     assert tlui(["rm", "head"]) == 1
     before, _ = capsys.readouterr().err.split("Delete this run")
     assert f"({parent.id}): full ({child.id}) is queued, starts from it and fails" in before
+    assert f"tlui queue drop {child.id}" in before
     monkeypatch.setattr("sys.stdin", Answer("y\n"))
     assert tlui(["rm", "head"]) == 0
     assert not parent.path.exists() and child.exists()

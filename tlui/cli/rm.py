@@ -50,10 +50,13 @@ def rm(
         refused = {run.id: reason for run in chosen if (reason := refusal(run))}
         waiting = waiting_for(store, [run.id for run in chosen if run.id not in refused])
         for run_id, children in waiting.items():
-            reason = f"{titles.get(run_id, run_id)} ({run_id}): {missed_by(children)}"
             ids = " ".join(child.id for child in children)
+            reason = (
+                f"{titles.get(run_id, run_id)} ({run_id}): {missed_by(children)}; "
+                f"delete them together, or first: tlui queue drop {ids}"
+            )
             if yes:
-                refused[run_id] = f"{reason}; delete them together, or first: tlui queue drop {ids}"
+                refused[run_id] = reason
             else:
                 print(f"tlui: {printable(reason)}", file=sys.stderr)
         chosen = [run for run in chosen if run.id not in refused]
