@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.training import digits_run, start
+from tests.training import digits_run, photo_experiment, start
+from tlui.data.store import lacks, open_images
+from tlui.data.table import open_dataset
 from tlui.errors import TluiError
-from tlui.trainer.dataset import reading
+from tlui.runs.process import start_time
+from tlui.trainer.dataset import Filling, reading
 from tlui.trainer.reporter import Reporter
 from tlui.trainer.signals import AskedToEndError, Requests
 
@@ -59,13 +62,12 @@ def test_a_trainer_reads_while_it_imports(home, tmp_path):
     assert "seen" in run.log.read_text()
 
 
-def test_what_is_wrong_with_the_data_is_the_future_s(home):
+def test_what_is_wrong_with_the_data_is_said_at_once(home):
     run = digits_run(home)
     run.preset.write_text(run.preset.read_text().replace('"digits"', '"digit"'))
     reporter = Reporter(run)
-    future = reading(run, reporter, Requests(run.requests))
     with pytest.raises(TluiError, match="digit"):
-        future.result(timeout=60)
+        reading(run, reporter, Requests(run.requests))
     reporter.end("failed", 1)
 
 
@@ -77,3 +79,35 @@ def test_a_request_ends_the_reading(home):
     with pytest.raises(AskedToEndError):
         reading(run, reporter, requests).result(timeout=60)
     reporter.end("stopped", 130)
+
+
+class TestFilling:
+    def test_fills_the_cache_and_tells_how_far_it_is(self, photos):
+        table = open_dataset(photo_experiment(photos).dataset)
+        assert lacks(table, 16, "stretch")
+        told = []
+        Filling(table, 16, "stretch").follow(lambda *counts: told.append(counts))
+        assert not lacks(table, 16, "stretch")
+        assert told and told[-1][0] == told[-1][1] > 0
+        images = open_images(table, "train", 16, "stretch", limit=0)
+        cached = open_images(table, "train", 16, "stretch", progress=pytest.fail)
+        rows = range(len(images))
+        assert cached.batch(rows).tobytes() == images.batch(rows).tobytes()
+
+    def test_ends_when_it_is_asked_to(self, photos):
+        table = open_dataset(photo_experiment(photos).dataset)
+        filling = Filling(table, 16, "stretch")
+
+        def ask(done, total):
+            raise AskedToEndError("stop")
+
+        with pytest.raises(AskedToEndError):
+            filling.follow(ask)
+        assert start_time(filling.pid) is None
+
+    def test_leaves_what_goes_wrong_to_who_opens_the_images(self, photos, tmp_path, monkeypatch):
+        table = open_dataset(photo_experiment(photos).dataset)
+        (tmp_path / "no-folder").touch()
+        monkeypatch.setenv("TLUI_CACHE", str(tmp_path / "no-folder"))
+        Filling(table, 16, "stretch").follow(lambda *counts: None)
+        assert open_images(table, "train", 16, "stretch").streamed

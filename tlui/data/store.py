@@ -9,6 +9,7 @@ named at once.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 import PIL
 
 from tlui.data.block import Block
-from tlui.data.cache import Lease, NoRoomError, obtain
+from tlui.data.cache import Lease, NoRoomError, find, obtain
 from tlui.data.decode import Resize, decode_to
 from tlui.data.items import Index, Pixels, Pool, Progress, Taken, capped, digest
 from tlui.data.parallel import Streamer, cpus, decode_all
@@ -27,7 +28,7 @@ from tlui.data.table import Split, Table
 from tlui.errors import DataError
 from tlui.recipe.sources import SplitName
 
-__all__ = ["Images", "cpus", "image_key", "load", "open_images"]
+__all__ = ["Images", "cpus", "fill", "image_key", "lacks", "load", "open_images"]
 
 PIXELS = "images.u8"
 NAMED = 1000
@@ -155,6 +156,29 @@ def open_images(
     return images
 
 
+def lacks(table: Table, size: int, method: Resize) -> bool:
+    """Whether any image of a table would have to be decoded: most are in the cache, or arrays."""
+    filler = _Filler(table, size, method, None, None, None, 1)
+    return any(filler.lacks(pool) for pool in _pools(table))
+
+
+def fill(table: Table, size: int, method: Resize, progress: Progress | None = None) -> None:
+    """Decode what `lacks` finds missing into the cache; what does not fit there is left.
+
+    Args:
+        progress: As for `open_images`.
+    """
+    filler = _Filler(table, size, method, progress, None, None, cpus())
+    for pool in _pools(table):
+        if filler.lacks(pool):
+            with contextlib.suppress(NoRoomError):
+                filler.obtain(pool, PIXELS).close()
+
+
+def _pools(table: Table) -> list[Pool]:
+    return list({id(split.pool): split.pool for split in table.splits.values()}.values())
+
+
 def image_key(pool: Pool, size: int, method: Resize) -> str:
     """The cache key of a pool's images: everything that shapes them."""
     parts = ["images 1", PIL.__version__, pool.fingerprint, str(size), method]
@@ -196,17 +220,27 @@ class _Filler:
     limit: int | None
     threads: int
 
+    def lacks(self, pool: Pool) -> bool:
+        if self._mapped(pool) is not None:
+            return False
+        lease = find("images", image_key(pool, self.size, self.method), self.cache_dir)
+        if lease is not None:
+            lease.close()
+        return lease is None
+
+    def _mapped(self, pool: Pool) -> Block | None:
+        return pool.block() if pool.side == (self.size, self.size) else None
+
     def hold(self, pool: Pool) -> _Held:
-        if pool.side == (self.size, self.size) and (block := pool.block()) is not None:
+        if (block := self._mapped(pool)) is not None:
             return _Held(digest([b"mapped", pool.fingerprint.encode()]), block, {})
         key = image_key(pool, self.size, self.method)
         note = "images are decoded anew for every batch"
         if self.limit == 0:
             note += ", as asked"
         else:
-            size = len(pool) * self.size * self.size * 3
             try:
-                lease = self._obtain(pool, key, size, PIXELS)
+                lease = self.obtain(pool, PIXELS)
             except NoRoomError as error:
                 note += f": {error}"
             else:
@@ -216,14 +250,20 @@ class _Filler:
         if pool.side is not None:
             return _Held(key, None, {}, note=note)  # arrays: none of them can be bad
         try:
-            lease = self._obtain(pool, f"{key}-checked", 0, None)
+            lease = self.obtain(pool, None)
             return _Held(key, None, _numbered(lease.meta["bad"]), note=note)
         except NoRoomError:
             bad = decode_all(pool, self.size, self.method, self.threads, self.progress, None)
             return _Held(key, None, _numbered(bad), note=note)
 
-    def _obtain(self, pool: Pool, key: str, size: int, file: str | None) -> Lease:
-        """The entry with the pixels; or, without a file, with the bad images alone."""
+    def obtain(self, pool: Pool, file: str | None) -> Lease:
+        """The entry with the pixels; or, without a file, with the bad images alone.
+
+        Raises:
+            NoRoomError: It does not fit, or nothing can be written.
+        """
+        key = image_key(pool, self.size, self.method)
+        size = len(pool) * self.size * self.size * 3 if file is not None else 0
 
         def build(folder: Path) -> dict[str, Any]:
             path = folder / file if file is not None else None
@@ -243,7 +283,7 @@ class _Filler:
 
         return obtain(
             "images",
-            key,
+            key if file is not None else f"{key}-checked",
             build,
             size,
             root=self.cache_dir,

@@ -1,15 +1,28 @@
 """A run's photos, made ready beside the import of TensorFlow, which keeps one core busy for
-seconds: what lists, decodes and caches them needs none of it."""
+seconds.
+
+What the image cache lacks is decoded by a fork of this process, which is still a light one:
+threads would wait for the interpreter, which the import holds most of the time.
+"""
 
 from __future__ import annotations
 
+import os
+import select
+import signal
+import struct
+import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 
-from tlui.data.store import Images, open_images
+from tlui.data.decode import Resize
+from tlui.data.items import Progress
+from tlui.data.store import Images, fill, lacks, open_images
 from tlui.data.table import Table, open_dataset
 from tlui.recipe.schema import Experiment
 from tlui.recipe.toml import load_experiment
@@ -18,6 +31,9 @@ from tlui.trainer.reporter import Reporter
 from tlui.trainer.signals import AskedToEndError, Request, Requests
 
 PROGRESS_SECONDS = 0.25
+POLL_SECONDS = 0.1
+COUNTS = struct.Struct("=qq")
+"""Images done, and all."""
 
 
 @dataclass(frozen=True)
@@ -30,25 +46,10 @@ class Dataset:
 
 
 def reading(directory: RunDirectory, reporter: Reporter, requests: Requests) -> Future[Dataset]:
-    """Begin to read a run's preset and photos in a thread; its result or error is the future's."""
-    future: Future[Dataset] = Future()
-
-    def read() -> None:
-        try:
-            future.set_result(read_dataset(directory, reporter, requests))
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=read, name="reading", daemon=True).start()
-    return future
-
-
-def read_dataset(directory: RunDirectory, reporter: Reporter, requests: Requests) -> Dataset:
-    """The preset, the splits and their decoded images.
+    """List a run's photos and begin to read them; the result, or an error, is the future's.
 
     Raises:
         TluiError: The preset or the data cannot be used.
-        AskedToEndError: Asked to end meanwhile.
     """
     experiment = load_experiment(directory.preset)
     table = open_dataset(experiment.dataset)
@@ -56,6 +57,28 @@ def read_dataset(directory: RunDirectory, reporter: Reporter, requests: Requests
         reporter.log(f"data: {note}")
     side = experiment.augment.crop_from or experiment.dataset.image_size
     progress = throttled(reporter, requests, "reading images", AskedToEndError)
+    filling: Filling | None = None
+    if "tensorflow" not in sys.modules and lacks(table, side, experiment.dataset.resize):
+        filling = Filling(table, side, experiment.dataset.resize)
+    future: Future[Dataset] = Future()
+
+    def read() -> None:
+        try:
+            if filling is not None:
+                filling.follow(progress)
+            images = _open(experiment, table, side, reporter, progress)
+            future.set_result(Dataset(experiment, table, images))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=read, name="reading", daemon=True).start()
+    return future
+
+
+def _open(
+    experiment: Experiment, table: Table, side: int, reporter: Reporter, progress: Progress
+) -> dict[str, Images]:
+    """The decoded images of every split; what the cache still lacks is decoded here."""
     images: dict[str, Images] = {}
     for split in table.splits:
         images[split] = open_images(
@@ -71,7 +94,54 @@ def read_dataset(directory: RunDirectory, reporter: Reporter, requests: Requests
             reporter.log(f"{split}: {skipped} images cannot be used and are skipped", "warning")
     if note := images["train"].note:
         reporter.log(f"data: {note}")
-    return Dataset(experiment, table, images)
+    return images
+
+
+class Filling:
+    """A fork of this process that fills the image cache and ends.
+
+    Whatever goes wrong there goes wrong again in `open_images`, and is told by it.
+    """
+
+    def __init__(self, table: Table, side: int, method: Resize) -> None:
+        self._told, tell = os.pipe()
+        with warnings.catch_warnings():
+            # Python warns of forks beside threads: the heartbeat, and OpenBLAS's own.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.pid = os.fork()
+            if self.pid == 0:
+                try:
+                    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+                        signal.signal(number, signal.SIG_DFL)
+                    fill(table, side, method, partial(_tell, tell))
+                finally:
+                    os._exit(0)
+        os.close(tell)
+
+    def follow(self, progress: Progress) -> None:
+        """Pass its progress on until it ends.
+
+        Raises:
+            BaseException: What `progress` raised; then it was ended.
+        """
+        done = total = 0
+        try:
+            while True:
+                if select.select([self._told], [], [], POLL_SECONDS)[0]:
+                    told = os.read(self._told, 256 * COUNTS.size)
+                    if not told:
+                        return
+                    done, total = COUNTS.unpack(told[-COUNTS.size :])
+                if total:
+                    progress(done, total)
+        finally:
+            os.close(self._told)
+            os.kill(self.pid, signal.SIGKILL)  # it has ended, or is to
+            os.waitpid(self.pid, 0)
+
+
+def _tell(handle: int, done: int, total: int) -> None:
+    os.write(handle, COUNTS.pack(done, total))
 
 
 def throttled(
