@@ -50,6 +50,21 @@ def queued(home: Home) -> list[str]:
 
 
 class TestRefusals:
+    def test_a_sweep_over_data_that_cannot_be_trained_on(
+        self, home: Home, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Once, before any run is made, instead of once for each run."""
+        (photos / "test" / "green").mkdir()
+        (photos / "test" / "green" / "1.png").write_bytes(
+            (photos / "test" / "red" / "00.png").read_bytes()
+        )
+        path = tmp_path / "photos.toml"
+        path.write_text(PRESET.replace('"digits"', f'"folder", path = "{photos}"'))
+        assert main.run(["run", str(path)]) == 2
+        said = capsys.readouterr().err
+        assert said.count("green") == 1 and str(path) in said
+        assert list(home) == []
+
     @pytest.mark.parametrize(
         ("arguments", "says"),
         [

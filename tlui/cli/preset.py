@@ -44,6 +44,7 @@ def check(
     home: HomeOption = None,
 ) -> None:
     """Check presets: every problem at once, or the runs they make and what learns in each."""
+    from tlui.data.listing import data_problems
     from tlui.recipe.preset import load_preset
     from tlui.recipe.problems import escape
     from tlui.runs.directory import Home
@@ -62,8 +63,7 @@ def check(
             problems += error.problems
     listings: dict[str, Listing] = {}
     for preset in presets if count else ():
-        for point in preset.points:
-            problems += _against_data(point, _listing(point.experiment, listings), preset)
+        problems += data_problems(preset, listings)
     if problems:
         raise PresetError(list(dict.fromkeys(problems)))
     counts = [_parameters([p.experiment for p in preset.points], listings) if count else None
@@ -230,21 +230,13 @@ def _learning(phases: list[dict[str, Any]], k: int) -> str:
     return f"{learning:,} / {total:,}"
 
 
-def _listing(experiment: Experiment, known: dict[str, Listing]) -> Listing:
-    """What the data of an experiment holds; each dataset is listed once."""
-    from tlui.data.listing import list_dataset
-
-    key = experiment.dataset.model_dump_json()
-    if key not in known:
-        known[key] = list_dataset(experiment.dataset)
-    return known[key]
-
-
 def _data_lines(preset: Preset, listings: dict[str, Listing]) -> list[str]:
     """A line for each dataset that is at hand: its splits and its classes in their order."""
+    from tlui.data.listing import listed
+
     found: dict[str, None] = {}
     for point in preset.points:
-        listing = _listing(point.experiment, listings)
+        listing = listed(point.experiment.dataset, listings)
         if listing.classes is None or not listing.images:
             continue
         names = ", ".join(listing.classes[:6]) + (" …" if len(listing.classes) > 6 else "")
@@ -252,22 +244,6 @@ def _data_lines(preset: Preset, listings: dict[str, Listing]) -> list[str]:
         name = dataset_name(point.experiment)
         found[f"{name}: {splits}; {len(listing.classes)} classes: {names}"] = None
     return list(found)
-
-
-def _against_data(point: Point, listing: Listing, preset: Preset) -> list[str]:
-    """What is wrong with the data of a point that is at hand, or with the point for that data."""
-    from tlui.recipe.problems import escape
-    from tlui.recipe.toml import as_document
-    from tlui.recipe.validate import check_experiment
-
-    where = escape(str(preset.path))
-    if listing.wrong:
-        return [f"{where}: {listing.wrong}"]
-    if listing.classes is None:
-        return []
-    document = as_document(point.experiment)
-    document["dataset"]["classes"] = listing.classes
-    return [f"{where}: {point.place(loc)}: {text}" for loc, text in check_experiment(document)[1]]
 
 
 def _parameters(
@@ -284,13 +260,14 @@ def _parameters(
     import subprocess
     import sys
 
+    from tlui.data.listing import listed
     from tlui.recipe.toml import as_document, experiment_to_toml
 
     questions: dict[str, tuple[str, int]] = {}
     answers: dict[str, dict[str, Any]] = {}
     keys = []
     for experiment in experiments:
-        listing = _listing(experiment, listings)
+        listing = listed(experiment.dataset, listings)
         number = len(listing.classes) if listing.classes is not None else None
         key = _network_key(as_document(experiment), number or listing.unknown)
         keys.append(key)

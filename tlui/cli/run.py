@@ -14,6 +14,7 @@ from tlui.cli.options import AsciiOption, HomeOption
 
 if TYPE_CHECKING:
     from tlui.cli.follow import View
+    from tlui.recipe.preset import Preset
     from tlui.runs.directory import Home, RunDirectory
     from tlui.scheduler.order import Wishes
 
@@ -156,6 +157,8 @@ def queue_presets(
         try:
             loaded.append(load_preset(path, sets, only, name=name))
             refuse_absent(home, loaded[-1])
+            if len(loaded[-1].points) > 1:  # one alone says so itself, as fast
+                problems += _data_problems(loaded[-1])
         except PresetError as error:
             problems += error.problems
     if problems:
@@ -167,6 +170,12 @@ def queue_presets(
         for note in preset.notes:
             print(f"tlui: {note}", file=sys.stderr)
     return [run for preset in loaded for run in create_runs(home, preset, wanted)]
+
+
+def _data_problems(preset: Preset) -> list[str]:
+    from tlui.data.listing import data_problems
+
+    return data_problems(preset, {})
 
 
 def choose_view(json: bool, ascii: bool = False, owned: bool = True) -> View:

@@ -11,8 +11,12 @@ from pathlib import Path
 
 from tlui.data.table import open_dataset
 from tlui.errors import DataError
+from tlui.recipe.preset import Preset
+from tlui.recipe.problems import escape
 from tlui.recipe.resolve import UNKNOWN_PATH
 from tlui.recipe.sources import Dataset, SplitName
+from tlui.recipe.toml import as_document
+from tlui.recipe.validate import check_experiment
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,34 @@ class Listing:
     """Why nobody can tell, in a line."""
     wrong: str = ""
     """Why the data, which is here, cannot be trained on."""
+
+
+def data_problems(preset: Preset, known: dict[str, Listing]) -> list[str]:
+    """A line, `FILE: …`, for all that is wrong with data at hand, or with a preset for its data.
+
+    Args:
+        known: Datasets listed before, by `listed`; gets those listed now.
+    """
+    found: dict[str, None] = {}
+    where = escape(str(preset.path))
+    for point in preset.points:
+        listing = listed(point.experiment.dataset, known)
+        if listing.wrong:
+            found[f"{where}: {listing.wrong}"] = None
+        elif listing.classes is not None:
+            document = as_document(point.experiment)
+            document["dataset"]["classes"] = listing.classes
+            for loc, text in check_experiment(document)[1]:
+                found[f"{where}: {point.place(loc)}: {text}"] = None
+    return list(found)
+
+
+def listed(dataset: Dataset, known: dict[str, Listing]) -> Listing:
+    """What a dataset holds; each is listed once."""
+    key = dataset.model_dump_json()
+    if key not in known:
+        known[key] = list_dataset(dataset)
+    return known[key]
 
 
 def list_dataset(dataset: Dataset) -> Listing:
