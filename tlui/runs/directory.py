@@ -174,9 +174,12 @@ def _configured() -> Path | None:
             return None
         if not isinstance(home, str) or not home or "\0" in home:
             raise TluiError(f"{config}: home: must be a path in quotes. Received: {home!r}", 2)
-        return config.absolute().parent / expanded(home)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError) as error:
         raise TluiError(f"{config}: cannot be read: {error}; mend it or give --home", 2) from error
+    try:
+        return config.absolute().parent / expanded(home)
+    except TluiError as error:
+        raise TluiError(f"{config}: home: {error}", 2) from error
 
 
 def new_id() -> str:
