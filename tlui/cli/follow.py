@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ from tlui.runs.history import History, Tail
 from tlui.runs.status import ENDED, LIVE, Observed
 
 TICK_SECONDS = 0.25
+GLANCE_SECONDS = 0.05
 TEND_SECONDS = 1.0
 CODES = {"failed": 1, "diverged": 3, "stopped": 130, "interrupted": 130}
 HUNG_UP = 129
@@ -105,6 +107,13 @@ def listening() -> Iterator[Heard]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _modified(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def watched(run: RunDirectory) -> Watched:
@@ -196,7 +205,17 @@ class Session:
                 code = exit_code([one.state for one in self.runs]) or int(stuck)
                 self.view.done(self.runs, code)
                 return code
-            time.sleep(TICK_SECONDS)
+            self._rest()
+
+    def _rest(self) -> None:
+        """Until the next round: until something in the status of a live run changes, if earlier."""
+        live = [one.run.status for one in self.runs if one.state in LIVE]
+        before = [_modified(path) for path in live]
+        until = time.monotonic() + TICK_SECONDS
+        while time.monotonic() < until:
+            time.sleep(GLANCE_SECONDS)
+            if [_modified(path) for path in live] != before:
+                return
 
     def _look(self) -> None:
         tend = self._tends = time.monotonic() - self.tended > TEND_SECONDS
