@@ -38,7 +38,14 @@ policies = st.one_of(
 )
 optimizers = st.one_of(
     st.sampled_from(["adam", "adamw", "sgd", "rmsprop"]),
-    st.fixed_dictionaries({"name": st.just("sgd"), "momentum": share, "nesterov": st.booleans()}),
+    st.fixed_dictionaries({"name": st.just("sgd"), "momentum": share}),
+    st.fixed_dictionaries(
+        {
+            "name": st.just("sgd"),
+            "momentum": share.filter(bool),
+            "nesterov": st.booleans(),
+        }
+    ),
     st.fixed_dictionaries({"name": st.just("adam"), "global_clipnorm": rate}),
 )
 phases = st.fixed_dictionaries(
