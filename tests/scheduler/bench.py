@@ -42,6 +42,12 @@ def kill(pid: int) -> None:
     wait_for(lambda: start_time(pid) is None, f"the end of {pid}")
 
 
+def waits_for_lock(pid: int | None) -> bool:
+    """Whether a process waits for a kernel lock that another one holds."""
+    lines = Path("/proc/locks").read_text().splitlines()
+    return any("-> FLOCK" in line and f" {pid} " in line for line in lines)
+
+
 class Bench:
     """A store and its queue, with what tests ask of them."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from factory import age
-from scheduler.bench import wait_for
+from scheduler.bench import wait_for, waits_for_lock
 
 from tlui.errors import TluiError
 from tlui.runs.directory import Home
@@ -137,12 +137,7 @@ def test_changes_wait_for_whoever_is_changing(home: Home) -> None:
     taking = multiprocessing.get_context("spawn").Process(target=Claims(home).take, args=(RUN,))
     with Claims(home).still():
         taking.start()
-
-        def waits() -> bool:
-            lines = Path("/proc/locks").read_text().splitlines()
-            return any("-> FLOCK" in line and f" {taking.pid} " in line for line in lines)
-
-        wait_for(waits, "somebody who waits for the lock")
+        wait_for(lambda: waits_for_lock(taking.pid), "somebody who waits for the lock")
         assert Claims(home).of_run(RUN) is None
     taking.join(30)
     assert taking.exitcode == 0 and Claims(home).of_run(RUN) is not None

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from scheduler.bench import Bench, kill, wait_for
+from scheduler.bench import Bench, kill, wait_for, waits_for_lock
 from scheduler.test_claims import forge
 
 from tlui.errors import TluiError
@@ -79,6 +79,19 @@ class TestQueueGoesOn:
         bench.go()
         bench.ended(first, second, third)
         assert bench.starts() == [first.id, third.id, second.id]
+
+    def test_what_is_queued_while_a_run_ends_is_not_forgotten(self, bench: Bench) -> None:
+        """Its starter finds the device taken still, its supervisor has looked already."""
+        first = bench.add("wait")
+        bench.start()
+        bench.running(first)
+        supervisor = bench.holders(first)[0]
+        with Claims(bench.home).still():
+            bench.go()
+            wait_for(lambda: waits_for_lock(supervisor), "a supervisor that leaves")
+            second = bench.add("finish")
+            assert bench.start() == []
+        bench.ended(first, second)
 
     def test_a_held_run_waits_and_says_why(self, bench: Bench) -> None:
         held, free = bench.add("finish-1"), bench.add("finish-2")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 
-from scheduler.bench import Bench, kill, wait_for
+from scheduler.bench import Bench, kill, wait_for, waits_for_lock
 
 from tlui.runs.directory import RunDirectory
 from tlui.runs.process import start_time
-from tlui.runs.status import read_status
+from tlui.runs.status import ENDED, read_status
 from tlui.scheduler import control
 from tlui.scheduler.claims import Claims
 from tlui.scheduler.worker import alike
@@ -48,6 +48,17 @@ class TestOneProcess:
         bench.quiet()
         assert bench.starts() == [first.id, other.id, third.id]
         assert len({pid(run) for run in (first, other, third)}) == 3
+
+    def test_nobody_gets_in_between(self, bench: Bench) -> None:
+        """A front end that tends the queue at the wrong instant costs a process, so a start."""
+        runs = [bench.add(f"finish-again-{i}", config=CONFIG) for i in range(20)]
+        bench.start()
+        rival: list[str] = []
+        while any(bench.state(run) not in ENDED for run in runs):
+            rival += bench.start()
+        bench.quiet()
+        assert bench.starts() == [run.id for run in runs]
+        assert (rival, len({pid(run) for run in runs})) == ([], 1)
 
     def test_the_order_is_that_of_the_queue(self, bench: Bench) -> None:
         first = bench.add("wait-again", config=CONFIG)
@@ -126,6 +137,24 @@ class TestKilled:
         assert [bench.state(run) for run in (first, second, third)] == ["finished"] * 3
         assert bench.starts() == [first.id, second.id, third.id]
         wait_for(lambda: start_time(trainer) is None, "the end of the trainer")
+
+    def test_the_supervisor_between_two_runs(self, bench: Bench) -> None:
+        first, second, third = (
+            bench.add(name, config=CONFIG) for name in ("wait-again", "finish-again-2", "finish-3")
+        )
+        bench.start()
+        bench.running(first)
+        supervisor, trainer = bench.holders(first)
+        with Claims(bench.home).still():
+            bench.go()
+            wait_for(lambda: waits_for_lock(supervisor), "a supervisor that takes the next run")
+            kill(supervisor)
+        wait_for(lambda: start_time(trainer) is None, "the end of the trainer")
+        assert (bench.state(first), bench.starts()) == ("finished", [first.id])
+        bench.start()
+        bench.ended(second, third)
+        bench.quiet()
+        assert bench.starts() == [first.id, second.id, third.id]
 
     def test_on_request(self, bench: Bench) -> None:
         first, second = (bench.add(n, config=CONFIG) for n in ("finish-again", "deaf-again"))

@@ -89,10 +89,17 @@ class Claim:
 
 
 class Claims:
-    """The claims of one home."""
+    """The claims of one home.
 
-    def __init__(self, home: Home) -> None:
+    Args:
+        home: The store.
+        leaving: A run of this process's that is over: its devices count as free here, and its
+            claims go in the instant in which this process takes devices for another run.
+    """
+
+    def __init__(self, home: Home, leaving: str = "") -> None:
         self._home = home
+        self._leaving = leaving
         self.folder = home.path / "claims"
         self.host = socket.gethostname()
 
@@ -163,6 +170,8 @@ class Claims:
         with self._lock():
             if not self._vacant(RUN + run_id):
                 return False
+            if devices and self._leaving:
+                self._let_go(self._leaving)
             slots = []
             for key in devices:
                 slot = self._free_slot(key, per_device)
@@ -177,7 +186,8 @@ class Claims:
     def occupants(self, key: str) -> list[Claim]:
         """The live claims on a device of this host."""
         prefix = device_prefix(self.host, key)
-        return [c for c in self.all() if c.name.startswith(prefix) and not c.stale]
+        there = [c for c in self.all() if c.name.startswith(prefix) and not c.stale]
+        return [c for c in there if c.run != self._leaving]
 
     def name_trainer(self, run_id: str, trainer: Identity) -> None:
         """Add the trainer to the holders of a run's claims, which this process took."""
@@ -217,11 +227,8 @@ class Claims:
 
     def release(self, run_id: str) -> None:
         """Let go of a run and its devices, the run last, as far as they are this process's."""
-        me = identify()
         with self._lock():
-            for claim in self._held(run_id):
-                if claim.supervisor == me:
-                    (self.folder / claim.name).unlink(missing_ok=True)
+            self._let_go(run_id)
 
     def evict(self, run_id: str) -> None:
         """Remove a run's claims whoever holds them; for holders known dead by other means."""
@@ -253,6 +260,12 @@ class Claims:
         """Nobody changes a claim for the length of a `with`, which must be short; reading only."""
         with self._lock():
             yield
+
+    def _let_go(self, run_id: str) -> None:
+        me = identify()
+        for claim in self._held(run_id):
+            if claim.supervisor == me:
+                (self.folder / claim.name).unlink(missing_ok=True)
 
     def _heard(self, run_id: str) -> float:
         """Unix time of a run's last heartbeat; 0 where it has none."""

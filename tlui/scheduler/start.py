@@ -43,7 +43,11 @@ Offer = Callable[[RunDirectory, Orders], bool]
 
 
 def start(
-    home: Home, trainer: Sequence[str] = (), nvml: Any = None, offer: Offer | None = None
+    home: Home,
+    trainer: Sequence[str] = (),
+    nvml: Any = None,
+    offer: Offer | None = None,
+    leaving: str = "",
 ) -> list[str]:
     """Start every queued run that fits now, in the queue's order; hand over a cluster's.
 
@@ -53,6 +57,8 @@ def start(
         nvml: A module with pynvml's functions; pynvml itself by default.
         offer: Asked of each run before a supervisor is started for it, by a supervisor whose
             trainer can go on to another one.
+        leaving: The run that supervisor is done with, and still holds: its devices go to what
+            starts first, and nobody else gets them in between.
 
     Returns:
         Ids of the runs this call started.
@@ -63,7 +69,7 @@ def start(
     """
     _reap()
     require_room(home)
-    claims = Claims(home)
+    claims = Claims(home, leaving)
     _settle(home, claims, trainer)
     devices: list[Device] | None = None
     full: set[tuple[order.Wishes, int]] = set()

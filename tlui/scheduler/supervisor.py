@@ -141,9 +141,11 @@ def _own(
     telling: threading.Thread | None = None
     while True:
         final = _train(home, run, status, orders, claims, signals, worker)
-        claims.release(run.id)
-        goes_on = _goes_on(orders, signals) and final.state != "queued"
-        following = _following(home, run, orders, worker) if goes_on else None
+        following = None
+        if _goes_on(orders, signals) and final.state != "queued":
+            following = _following(home, run, orders, worker)
+        else:
+            claims.release(run.id)
         if telling is not None:
             telling.join()
         if following is None:
@@ -160,7 +162,8 @@ def _own(
 def _following(
     home: Home, run: RunDirectory, orders: Orders, worker: Worker
 ) -> tuple[RunDirectory, Status] | None:
-    """Start what fits next; the run that this supervisor has claimed for its waiting trainer."""
+    """Start what fits next, as which this supervisor gives up its claims on a run that is over;
+    the run that it has claimed for its waiting trainer."""
     taken: list[tuple[RunDirectory, Status]] = []
 
     def offer(other: RunDirectory, wanted: Orders) -> bool:
@@ -178,7 +181,7 @@ def _following(
         taken.append((other, status))
         return True
 
-    _start_next(home, orders, offer)
+    _start_next(home, orders, offer, leaving=run.id)
     return taken[0] if taken else None
 
 
@@ -342,10 +345,16 @@ def _tell(home: Home, run: RunDirectory, final: Status) -> None:
     notify(home, run, final)
 
 
-def _start_next(home: Home, orders: Orders, offer: Offer | None = None) -> None:
+def _start_next(home: Home, orders: Orders, offer: Offer | None = None, leaving: str = "") -> None:
     from tlui.scheduler.start import start
 
     try:
+        if leaving:
+            try:
+                start(home, trainer=orders.trainer, offer=offer, leaving=leaving)
+            finally:
+                Claims(home).release(leaving)
+        # Once more after that: what was queued meanwhile found the device taken.
         start(home, trainer=orders.trainer, offer=offer)
     except (TluiError, OSError) as error:
         print(f"tlui: the queue does not go on: {error}", file=sys.stderr, flush=True)
