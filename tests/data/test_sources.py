@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tlui.data.items import BadImage
+from tlui.data.sources.tfrecord import read_labels
 from tlui.data.table import Table, open_dataset
 from tlui.errors import DataError
 
@@ -294,6 +295,21 @@ class TestCSV:
     def test_missing_file(self, tmp_path: Path, describe: Describe) -> None:
         with pytest.raises(DataError, match="No such file"):
             self.open(describe, tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize("name", ["pipe", "/dev/zero"])
+def test_lists_that_have_no_end(
+    classes_of: Make, describe: Describe, tmp_path: Path, name: str
+) -> None:
+    root, path = classes_of({"a": 2, "b": 2}), tmp_path / name
+    os.mkfifo(tmp_path / "pipe")
+    what = "(named pipe|device); give a file"
+    with pytest.raises(DataError, match=rf"dataset.path: CSV '{path}' is a .*{what}"):
+        open_dataset(describe(source="csv", path=str(path)))
+    with pytest.raises(DataError, match=rf"list '{path}' is a .*{what}"):
+        folder(describe, root, train_list=str(path))
+    with pytest.raises(DataError, match=rf"labels file '{path}' is a .*{what}"):
+        read_labels(path)
 
 
 class TestHDF5:

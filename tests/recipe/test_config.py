@@ -21,6 +21,11 @@ def test_without_a_file_everything_has_its_default(file: Path) -> None:
     assert load_config() == Config()
 
 
+def test_nothing_by_its_other_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TLUI_CONFIG", "/dev/null")
+    assert load_config() == Config()
+
+
 def test_what_it_may_hold(file: Path) -> None:
     file.write_text(
         """

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,11 @@ class TestOneProblem:
                 '"SmallConvNet"',
                 '"ResNet50"\nalpha = 0.5',
                 "backbone.alpha: ResNet50 has no alpha. Received: 0.5",
+            ),
+            (
+                '"SmallConvNet"',
+                '"MobileNetV2"\nalpha = 1e308',
+                "backbone.alpha: must be greater than 0 and at most 10. Received: 1e308",
             ),
             ('"digits"', '"folders"', 'dataset.source: "folders" is not a source (did you mean "folder"?)'),
             ('"digits"', '"folder"', "dataset.path: missing: where the dataset lies"),
@@ -440,6 +446,25 @@ class TestFiles:
             load_preset(tmp_path)
 
     @pytest.mark.parametrize(
+        ("name", "what"),
+        [("pipe.toml", "a named pipe"), ("/dev/zero", "a terminal or another device")],
+    )
+    def test_what_has_no_end(self, tmp_path: Path, name: str, what: str) -> None:
+        os.mkfifo(tmp_path / "pipe.toml")
+        path = tmp_path / name
+        with pytest.raises(PresetError) as caught:
+            load_preset(path)
+        way_out = "Give a file, or pipe it into /dev/stdin"
+        assert caught.value.problems == [f"{path}: is {what}, not a file. {way_out}"]
+
+    def test_a_pipe_of_the_shell(self) -> None:
+        reading, writing = os.pipe()
+        os.write(writing, BASE.encode())
+        os.close(writing)
+        assert load_preset(Path(f"/dev/fd/{reading}")).name == "lab"
+        os.close(reading)
+
+    @pytest.mark.parametrize(
         "text", ["a = " + "[" * 5000, "a." * 3000 + "b = 1", "n = " + "9" * 5000]
     )
     def test_nested_or_long_beyond_reason(self, text: str) -> None:
@@ -457,7 +482,7 @@ class TestBehindAWrongWord:
         found = problems(text)
         assert 'dataset.source: "foldr" is not a source (did you mean "folder"?)' in found
         assert 'dataset.image_size: must be a whole number. Received: "big"' in found
-        assert "backbone.alpha: must be greater than 0. Received: -1" in found
+        assert "backbone.alpha: must be greater than 0 and at most 10. Received: -1" in found
         assert "phase[0].lr.initial: must be greater than 0 and at most 1000. Received: 0" in found
 
     def test_keys_are_not_asked_of_a_guess(self) -> None:
@@ -580,9 +605,11 @@ class TestRules:
             'sweep."phase.0.freeze": the backbone has no layer "nowhere" (nearest: block'
         )
 
-    def test_layers_are_not_asked_for_at_a_width_nobody_trained(self) -> None:
-        text = edited('"SmallConvNet"', '"MobileNetV2"\nalpha = 0.1')
-        parse_preset(edited("epochs = 10", 'freeze = "from:block_99_add"', text))
+    def test_layers_are_those_of_the_width(self) -> None:
+        text = edited("epochs = 10", 'freeze = "from:block_10_add"')
+        parse_preset(edited('"SmallConvNet"', '"MobileNetV2"\nalpha = 0.16', text))
+        (found,) = problems(edited('"SmallConvNet"', '"MobileNetV2"\nalpha = 0.2', text))
+        assert 'phase[0].freeze: the backbone has no layer "block_10_add"' in found
 
     def test_inside_policies_and_optimizers(self) -> None:
         text = edited(

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, PositiveFloat
 
 from tlui.errors import PresetError
 from tlui.recipe.place import config_path as config_path
+from tlui.recipe.place import endless
 from tlui.recipe.problems import Problems, dotted, shown
 from tlui.recipe.strict import Table
 
@@ -103,9 +104,12 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def read_text(path: Path) -> str:
-    """The text of a small UTF-8 file. Raises PresetError naming it and the reason."""
+    """The text of a small UTF-8 file, or of a pipe. Raises PresetError naming it and the reason."""
     problems = Problems(str(path))
     try:
+        if what := endless(path):
+            problems.add("", f"is {what}, not a file. Give a file, or pipe it into /dev/stdin")
+            raise PresetError(problems.lines)
         with path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
         if len(data) <= MOST_BYTES:

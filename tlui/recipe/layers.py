@@ -2,8 +2,8 @@
 without TensorFlow.
 
 `layers.txt` holds a line for each backbone: its name, then its layers in order, as they are at
-every width that has ImageNet weights. `python -m tlui.trainer.model.layers` writes it; a test
-compares it with Keras.
+alpha 1. `python -m tlui.trainer.model.layers` writes it; a test compares it, and what other widths
+make of it, with Keras.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import difflib
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-
-from tlui.recipe.backbones import BACKBONES
 
 FILE = Path(__file__).with_name("layers.txt")
 
@@ -24,27 +22,58 @@ def _lines() -> dict[str, str]:
     return {name: layers for name, _, layers in (line.partition(" ") for line in lines)}
 
 
-def layer_names(backbone: str) -> list[str]:
-    """The layers of a backbone in order, without its input, at the widths that have weights.
+def layer_names(backbone: str, alpha: float = 1.0) -> list[str]:
+    """The layers of a backbone of this width in order, without its input.
 
     Raises:
         KeyError: No backbone of that name.
     """
-    return _lines()[backbone].split()
+    layers = _lines()[backbone].split()
+    for block, is_added in _added(backbone, alpha).items():
+        add = f"{block}_add"
+        if not is_added and add in layers:
+            layers.remove(add)
+        elif is_added and add not in layers:
+            last = max(i for i, name in enumerate(layers) if name.startswith(f"{block}_project"))
+            layers.insert(last + 1, add)
+    return layers
+
+
+def _added(backbone: str, alpha: float) -> dict[str, bool]:
+    """Whether a block adds its input to its output, where that depends on the width.
+
+    A block without a stride does (keras.applications) where both have as many channels, and at
+    some widths numbers that differ at alpha 1 are rounded to the same, or the other way round.
+    """
+    if backbone == "MobileNetV2":
+
+        def wide(channels: int) -> int:
+            return _rounded(int(channels * alpha))
+
+        return {
+            "expanded_conv": _rounded(32 * alpha) == wide(16),
+            "block_10": wide(64) == wide(96),
+            "block_16": wide(160) == wide(320),
+        }
+    if backbone == "MobileNetV3Small":
+        return {"expanded_conv_6": _rounded(40 * alpha) == _rounded(48 * alpha)}
+    if backbone == "MobileNetV3Large":
+        return {
+            "expanded_conv": _rounded(16 * alpha) == 16,
+            "expanded_conv_10": _rounded(80 * alpha) == _rounded(112 * alpha),
+        }
+    return {}
+
+
+def _rounded(channels: float) -> int:
+    """A number of channels as the MobileNets round it: to eights, by no more than 10 % down."""
+    eights = max(8, int(channels + 4) // 8 * 8)
+    return eights + 8 if eights < 0.9 * channels else eights
 
 
 def wrong_at(freeze: str, backbone: str, alpha: float) -> str:
-    """Why a freezing regime does not fit a backbone of this width; '' where it does, or may.
-
-    At a width nobody trained, one layer that adds a block's input to its output (`…_add`) may come
-    or go: what depends on that is left to the trainer, which counts what it has built.
-    """
-    layers = layer_names(backbone)
-    if alpha not in (BACKBONES[backbone].alphas or (1.0,)) and (
-        freeze == f"top:{len(layers) + 1}" or freeze.endswith("_add")
-    ):
-        return ""
-    return wrong_layers(freeze, layers)
+    """Why a freezing regime does not fit a backbone of this width; '' where it does."""
+    return wrong_layers(freeze, layer_names(backbone, alpha))
 
 
 def wrong_layers(freeze: str, layers: Sequence[str]) -> str:

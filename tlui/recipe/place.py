@@ -6,6 +6,7 @@ Standard library only, for commands that must start fast.
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from tlui.errors import TluiError
@@ -35,3 +36,16 @@ def expanded(given: str | os.PathLike[str]) -> Path:
             f"{os.fspath(given)}: no home folder {who} on this machine; write ./{who} for one here",
             2,
         ) from None
+
+
+def endless(path: str | bytes | os.PathLike[str]) -> str:
+    """What it is whose reading may wait or go on for ever; '' for a file, or the shell's pipe.
+
+    Raises:
+        OSError: There is nothing of that name.
+    """
+    mode, real = os.stat(path).st_mode, os.path.realpath(path)  # noqa: PTH116 - bytes
+    if (stat.S_ISCHR(mode) or stat.S_ISBLK(mode)) and os.fsdecode(real) != os.devnull:
+        return "a terminal or another device"
+    named = stat.S_ISFIFO(mode) and not os.fsdecode(real).startswith("/proc/")
+    return "a named pipe" if named else ""

@@ -46,7 +46,7 @@ class Backbone(Table):
 
     name: Annotated[str, AfterValidator(_backbone_name)]
     """A name of keras.applications (MobileNetV2, EfficientNetB0 …) or SmallConvNet."""
-    alpha: PositiveFloat = 1.0
+    alpha: Annotated[float, Field(gt=0, le=10)] = 1.0
     """Width multiplier; MobileNet, MobileNetV2 and MobileNetV3 only."""
     weights: Annotated[str, Field(min_length=1), AfterValidator(_weights)] = "imagenet"
     """`imagenet`, `none`, a file (.h5, .keras), or `run:ID`: the backbone of another run."""

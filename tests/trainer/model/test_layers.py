@@ -15,23 +15,38 @@ QUICK = {"SmallConvNet", "MobileNet", "MobileNetV2", "MobileNetV3Small", "VGG16"
 )
 def test_every_width_has_the_layers_on_record(name: str) -> None:
     for alpha in BACKBONES[name].alphas or (1.0,):
-        assert layer_names(name) == built_names(name, alpha)
+        assert layer_names(name, alpha) == built_names(name, alpha)
 
 
 @pytest.mark.parametrize("name", [name for name, spec in BACKBONES.items() if spec.alphas])
-@pytest.mark.parametrize("alpha", [0.1, 0.6, 2.0])
-def test_other_widths_differ_by_one_addition_at_most(name: str, alpha: float) -> None:
-    built, known = built_names(name, alpha), layer_names(name)
-    assert [x for x in built if x in known] == [x for x in known if x in built]
-    differing = set(built) ^ set(known)
-    assert len(differing) <= 1 and all(layer.endswith("_add") for layer in differing)
-    for layer in built:
-        assert not wrong_at(f"from:{layer}", name, alpha)
-    assert not wrong_at(f"top:{len(built)}", name, alpha)
+@pytest.mark.parametrize("alpha", [0.1, 0.16, 0.22, 0.3, 0.57, 0.6, 2.0])
+def test_other_widths_have_the_layers_they_are_said_to_have(name: str, alpha: float) -> None:
+    assert layer_names(name, alpha) == built_names(name, alpha)
+
+
+@pytest.mark.parametrize(
+    ("name", "alpha", "layer"),
+    [
+        ("MobileNetV2", 0.02, "block_16_add"),
+        ("MobileNetV2", 0.16, "block_10_add"),
+        ("MobileNetV2", 0.22, "expanded_conv_add"),
+        ("MobileNetV3Small", 0.3, "expanded_conv_6_add"),
+        ("MobileNetV3Large", 0.14, "expanded_conv_10_add"),
+    ],
+)
+def test_a_layer_that_only_some_widths_have(name: str, alpha: float, layer: str) -> None:
+    assert layer in built_names(name, alpha)
+    assert not wrong_at(f"from:{layer}", name, alpha)
+    assert f'no layer "{layer}"' in wrong_at(f"from:{layer}", name, 1.0)
+    assert not wrong_at(f"top:{len(layer_names(name, alpha))}", name, alpha)
+    assert wrong_at(f"top:{len(layer_names(name, alpha)) + 1}", name, alpha)
+
+
+def test_a_layer_that_only_wide_ones_have() -> None:
+    assert not wrong_at("from:expanded_conv_add", "MobileNetV3Large", 0.75)
+    assert "no layer" in wrong_at("from:expanded_conv_add", "MobileNetV3Large", 0.5)
+    assert "expanded_conv_add" not in built_names("MobileNetV3Large", 0.5)
 
 
 def test_what_no_width_has() -> None:
-    most = len(layer_names("MobileNetV2")) + 1
-    assert "top:1 to top:" in wrong_at(f"top:{most + 1}", "MobileNetV2", 0.1)
     assert "nearest: block_1_expand" in wrong_at("from:block_1_expnd", "MobileNetV2", 0.1)
-    assert wrong_at(f"top:{most}", "MobileNetV2", 0.35)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from tlui.data.decode import MAX_BYTES, sniff
 from tlui.data.items import HIDDEN, BadImage, Pool, Skipped, digest
 from tlui.errors import DataError
+from tlui.recipe.place import endless
 
 SUFFIXES = frozenset(
     (b".jpg", b".jpeg", b".jpe", b".jfif", b".png", b".bmp", b".dib", b".gif", b".webp",
@@ -67,6 +68,24 @@ def read_file(path: bytes) -> bytes:
             return file.read()
     except OSError as error:
         raise BadImage(f"cannot be read: {error.strerror or error}") from None
+
+
+def read_list(path: str | bytes | os.PathLike[str], what: str) -> bytes:
+    """The content of a file of names a person wrote.
+
+    Args:
+        what: What it is called in errors.
+
+    Raises:
+        DataError: It cannot be read, or is no file.
+    """
+    try:
+        if kind := endless(path):
+            raise DataError(f"{what} {shown(os.fsencode(path))!r} is {kind}; give a file")
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise DataError(f"{what} {shown(os.fsencode(path))!r}: {error.strerror or error}") from None
 
 
 def look(root: bytes, path: bytes) -> FoundFile | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tlui.data.items import Found, Group, Skipped, capped
-from tlui.data.sources.files import Files, FoundFile, shown, subfolders, walk
+from tlui.data.sources.files import Files, FoundFile, read_list, shown, subfolders, walk
 from tlui.errors import DataError
 from tlui.recipe.sources import SPLITS, FolderSource, SplitName
 
@@ -209,11 +209,7 @@ def _splits_named(
 def _listed(root: bytes, listing: str, classes: Classes, start: bytes) -> Classes:
     """The files of `classes` that a list names, with or without their suffix."""
     path = _join(root, _normal(listing))
-    try:
-        with open(path, "rb") as file:
-            lines = file.read().splitlines()
-    except OSError as error:
-        raise DataError(f"list {shown(path)!r}: {error.strerror or error}") from None
+    lines = read_list(path, "list").splitlines()
     by_name: dict[bytes, tuple[bytes, FoundFile]] = {}
     for name, files in classes.items():
         for found in files:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tlui.data.items import Found, Group, capped
-from tlui.data.sources.files import Files, FoundFile, look
+from tlui.data.sources.files import Files, FoundFile, look, read_list
 from tlui.errors import DataError
 from tlui.recipe.sources import SPLITS, CSVSource, SplitName
 
@@ -65,10 +65,7 @@ def find_csv(dataset: CSVSource) -> Found:
 
 
 def _rows(path: Path) -> list[tuple[int, str, str, str | None]]:
-    try:
-        text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
-    except OSError as error:
-        raise DataError(f"dataset.path: CSV {str(path)!r}: {error.strerror or error}") from None
+    text = read_list(path, "dataset.path: CSV").decode("utf-8-sig", "surrogateescape")
     reader = csv.reader(io.StringIO(text, newline=""))
     try:
         header = [column.strip().lower() for column in next(reader, [])]

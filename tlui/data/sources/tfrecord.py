@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from tlui.data.items import Found, Group, Index, capped
-from tlui.data.sources.files import shown
+from tlui.data.sources.files import read_list, shown
 from tlui.data.sources.records import CorruptError, Records, Shard, scan
 from tlui.errors import DataError
 from tlui.recipe.sources import SplitName, TFRecordSource
@@ -174,10 +174,7 @@ def read_labels(path: Path) -> list[str]:
     Raises:
         DataError: The file cannot be read, is empty, or names a class twice.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
-    except OSError as error:
-        raise DataError(f"labels file {str(path)!r}: {error.strerror or error}") from None
+    text = read_list(path, "labels file").decode("utf-8-sig", "surrogateescape")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     numbered = [re.fullmatch(r"(\d+):(.+)", line) for line in lines]
     if lines and all(numbered):
