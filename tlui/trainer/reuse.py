@@ -80,6 +80,7 @@ class _Kept:
     saved: int = 0
     """How often it was saved."""
     template: Template | None = None
+    graph: str = ""
 
 
 _keeping = False
@@ -129,6 +130,15 @@ def save(network: Network, path: Path) -> None:
     save_portable(network, path, kept.template if kept is not None else None)
     if kept is not None:
         kept.saved += 1
+
+
+def graph(network: Network) -> str:
+    """The network's layers as JSON; asked of Keras once where the network is kept."""
+    kept = _kept if _kept is not None and _kept.network is network else None
+    if kept is None:
+        return str(network.model.to_json())
+    kept.graph = kept.graph or str(network.model.to_json())
+    return kept.graph
 
 
 def traced(network: Network, *facts: Any) -> Traced:

@@ -84,7 +84,7 @@ def _train(run: Run) -> Ending:
     if asked := run.requests.poll():
         raise AskedToEndError(asked)
     earlier = load(run.directory).epochs[: state.epoch] if state.epoch else []
-    board = TensorBoard(run.directory.tensorboard, earlier)
+    board = TensorBoard(run.directory.tensorboard, lambda: reuse.graph(run.network), earlier)
     fit = Fit(
         experiment,
         run.network,

@@ -2,9 +2,10 @@
 
 `train/` holds epoch_loss, epoch_accuracy … and epoch_learning_rate, `validation/` the metrics of
 val, at steps that count epochs from 0; and those again as evaluation_loss_vs_iterations …, at the
-optimizer's steps. Every file begins a session; at that of a resume TensorBoard drops what it read
-before, so it says again what still counts. Written by TensorFlow's own record writer:
-no summary graph, no threads. A full disk loses curves, never the training.
+optimizer's steps. `train/` also holds the network for the Graphs tab. Every file begins a session;
+at that of a resume TensorBoard drops what it read before, so it says again what still counts.
+Written by TensorFlow's own record writer: no summary writer, no threads. A full disk loses curves,
+never the training.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import math
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.types_pb2 import DT_STRING
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
 FOLDERS = {"train": "train", "val": "validation"}
@@ -29,11 +31,18 @@ class TensorBoard:
 
     Args:
         folder: The run's `tensorboard/`.
+        network: Gives the Keras model as JSON, after the first epoch.
         earlier: The records of the epochs that count already, where it is resumed.
     """
 
-    def __init__(self, folder: Path, earlier: Sequence[Mapping[str, Any]] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        network: Callable[[], str],
+        earlier: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
         self._folder = folder
+        self._network = network
         self._earlier = earlier
         self._writers: dict[str, Any] = {}
 
@@ -68,6 +77,8 @@ class TensorBoard:
             start = Event(wall_time=now, step=0)
             start.session_log.status = SessionLog.START
             writer.write(start.SerializeToString())
+            if part == FOLDERS["train"]:
+                writer.write(_graph(self._network()).SerializeToString())
             for row in self._earlier:
                 for event in _events(row).get(part, []):
                     writer.write(event.SerializeToString())
@@ -81,6 +92,18 @@ class TensorBoard:
                 writer.close()
             except tf.errors.OpError:
                 pass  # the disk is full: said when the epoch was logged
+
+
+def _graph(network: str) -> Event:
+    """A Keras model's JSON as the Graphs tab takes it."""
+    event = Event(wall_time=time.time(), step=0)
+    value = event.summary.value.add(tag="keras")
+    value.metadata.plugin_data.plugin_name = "graph_keras_model"
+    value.metadata.plugin_data.content = b"1"
+    value.tensor.dtype = DT_STRING
+    value.tensor.tensor_shape.SetInParent()
+    value.tensor.string_val.append(network.encode())
+    return event
 
 
 def _events(row: Mapping[str, Any]) -> dict[str, list[Event]]:
