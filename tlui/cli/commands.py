@@ -95,10 +95,9 @@ def start(
         typer.echo(f"tlui {tlui.__version__}")
         raise typer.Exit
     if context.invoked_subcommand is None:
-        from tlui.runs.directory import Home
-        from tlui.tui.app import run as open_app
+        from tlui.cli.opening import open_app
 
-        raise typer.Exit(open_app(Home.at(home), ascii=ascii, mouse=not no_mouse))
+        raise typer.Exit(open_app(home, ascii=ascii, mouse=not no_mouse))
     for given, option in ((ascii, "--ascii"), (no_mouse, "--no-mouse")):
         if given:
             name = context.invoked_subcommand

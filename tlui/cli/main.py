@@ -22,11 +22,16 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
-    from tlui.cli.commands import app
     from tlui.runs.charset import restrain
 
     restrain()
     try:
+        if not arguments:
+            from tlui.cli.opening import open_app
+
+            return open_app()
+        from tlui.cli.commands import app
+
         result = app(args=arguments, prog_name="tlui", standalone_mode=False)
     except TluiError as error:
         return complain(str(error), error.code)

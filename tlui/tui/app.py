@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from textual.app import App
 from textual.driver import Driver
 from textual.message import Message
 from textual.message_pump import MessagePump
+from textual.screen import Screen
 from textual.theme import Theme as TextualTheme
 
 from tlui.runs.directory import Home
@@ -55,6 +57,8 @@ class TluiApp(App[int]):
         look = look or themes.choose()
         super().__init__(ansi_color=look.ansi, driver_class=driver)
         self.animation_level = "none"
+        # neither is used: two widgets fewer on every screen, and one painting of all of it
+        self._disable_notifications = self._disable_tooltips = True
         self.home = home
         self.look = look
         self.count_parameters = count_parameters
@@ -77,21 +81,30 @@ class TluiApp(App[int]):
             run_table.ARROW["now"] = clock
         for kind in ("dark", "light"):
             self.register_theme(_textual_theme(kind))
-        self.theme = f"tlui-{'light' if look.look == 'light' else 'dark'}"
+        light = look.look == "light"
+        # before anything is styled: assigning it would parse every stylesheet a second time
+        self.set_reactive(App.theme, f"tlui-{'light' if light else 'dark'}")
+        self.update_classes({"-light-mode": light, "-dark-mode": not light}, update=False)
+        self.stylesheet.set_variables(self.get_css_variables())
 
     def _post(self, message: Message) -> None:
         """From any thread; nothing is posted to an app that has ended."""
         if self.is_running:
             self.post_message(message)
 
-    def on_mount(self) -> None:
+    def get_default_screen(self) -> Screen[Any]:
         from tlui.tui.screens.runs import RunsScreen
 
-        self.push_screen(RunsScreen())
+        return RunsScreen()
+
+    def on_mount(self) -> None:
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
         """What can wait until the first screen stands: reading the store and the configuration."""
+        if not gc.isenabled():
+            gc.freeze()
+            gc.enable()
         self.watch_store.start()
         if self.configured:
             self.work_on("configuration", _configuration)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textual.message import Message
 
-from tlui.runs.row import Row
+if TYPE_CHECKING:
+    from tlui.runs.row import Row
 
 
 class Replaced(Message):

@@ -174,8 +174,8 @@ class BoardScreen(Framed):
     def panes(self) -> ComposeResult:
         yield self.table
 
-    def on_mount(self) -> None:
-        super().on_mount()
+    def opened(self) -> None:
+        super().opened()
         self.set_focus(self.table)
         self.refreshed()
 

@@ -59,8 +59,8 @@ class CompareScreen(Framed):
             yield self.chart
             yield self.differences
 
-    def on_mount(self) -> None:
-        super().on_mount()
+    def opened(self) -> None:
+        super().opened()
         self.set_focus(self.chart)
         home = self.tlui.home
         self.watch_runs = RunWatch(home, self.ids, self.post_message)

@@ -57,8 +57,7 @@ class ExportModal(Modal):
                 ]
             )
 
-    def on_mount(self) -> None:
-        super().on_mount()
+    def opened(self) -> None:
         field = self.query_one(Input)
         self.set_focus(field)
         field.cursor_position = len(field.value)

@@ -88,12 +88,16 @@ class Framed(Screen[Any]):
     # -- frame
 
     def compose(self) -> ComposeResult:
+        self._classify(self.app.size.width)  # what is mounted is styled once
         yield self.header
         yield from self.panes()
         yield self.footer
-        yield StatusLine()
 
     def on_mount(self) -> None:
+        self.opened()
+
+    def opened(self) -> None:
+        """The screen stands for the first time."""
         self.fit_to(self.app.size.width, self.app.size.height)
         self.update_frame()
 
@@ -113,7 +117,8 @@ class Framed(Screen[Any]):
         self.header.redraw()
         self.footer.keys = app.keys.footer(self.SCOPE, self.hidden_keys())
         self.footer.redraw()
-        self.query_one(StatusLine).redraw()
+        for line in self.query(StatusLine):
+            line.redraw()
 
     def on_descendant_focus(self) -> None:
         self.update_frame()
@@ -121,25 +126,23 @@ class Framed(Screen[Any]):
     def on_resize(self, event: events.Resize) -> None:
         self.fit_to(event.size.width, event.size.height)
 
-    @property
-    def width_class(self) -> str:
-        """`narrow`, `medium` or `wide`."""
-        width = self.app.size.width
-        return "narrow" if width < MEDIUM else "medium" if width < WIDE else "wide"
-
     def fit_to(self, width: int, height: int) -> None:
         """Classes for the stylesheet, and which panes show."""
         tiny = width < LEAST_WIDTH or height < LEAST_HEIGHT
-        kind = "narrow" if width < MEDIUM else "medium" if width < WIDE else "wide"
-        for name in ("narrow", "medium", "wide"):
-            self.set_class(kind == name, name)
+        self._classify(width)
         was_tiny = self.has_class("tiny")
         if tiny and not was_tiny:
             self._focus_before = self.focused  # what is hidden loses the focus
+        if tiny and not self.query(StatusLine):
+            self.mount(StatusLine())
         self.set_class(tiny, "tiny")
         self.show_panes()
         if was_tiny and not tiny and self._focus_before is not None:
             self.call_after_refresh(self.set_focus, self._focus_before)
+
+    def _classify(self, width: int) -> None:
+        kind = "narrow" if width < MEDIUM else "medium" if width < WIDE else "wide"
+        self.update_classes({name: name == kind for name in ("narrow", "medium", "wide")})
 
     def show_panes(self) -> None:
         """Mark the pane in front; the stylesheet shows it alone on narrow screens or zoomed."""
@@ -252,7 +255,7 @@ class Framed(Screen[Any]):
         self.to_pane(4)
 
     def do_back(self) -> None:
-        if len(self.app.screen_stack) > 2:
+        if len(self.app.screen_stack) > 1:
             self.app.pop_screen()
 
     def say(self, text: str, style: str = "") -> None:

@@ -49,6 +49,10 @@ class Modal(ModalScreen[Any]):
 
     def on_mount(self) -> None:
         self.set_class(self.tlui.look.ascii, "ascii")
+        self.opened()
+
+    def opened(self) -> None:
+        """For subclasses: what is focused first."""
 
     def on_key(self, event: events.Key) -> None:
         typing = isinstance(self.focused, Input)
@@ -172,8 +176,7 @@ class HelpModal(Modal):
             yield Lines([ends([("Keys", "title")], [("esc closes  ↑↓ scroll", "dim")], 72)])
             yield TextList(lines)
 
-    def on_mount(self) -> None:
-        super().on_mount()
+    def opened(self) -> None:
         self.set_focus(self.query_one(TextList))
 
 
@@ -221,8 +224,7 @@ class PaletteModal(Modal):
             yield field
             yield self.listing
 
-    def on_mount(self) -> None:
-        super().on_mount()
+    def opened(self) -> None:
         self._match("")
         self.set_focus(self.query_one(Input))
 

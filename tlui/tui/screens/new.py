@@ -60,8 +60,8 @@ class NewScreen(Framed):
             yield self.form
             yield self.forecast
 
-    def on_mount(self) -> None:
-        super().on_mount()
+    def opened(self) -> None:
+        super().opened()
         self.set_focus(self.form)
         if self.clone is not None:
             run = self.tlui.home.run(self.clone)

@@ -67,8 +67,7 @@ class PresetModal(Modal):
             yield field
             yield self.listing
 
-    def on_mount(self) -> None:
-        super().on_mount()
+    def opened(self) -> None:
         self.set_focus(self.query_one(Input))
 
     @on(Input.Changed)
@@ -118,8 +117,7 @@ class SaveModal(Modal):
             yield Lines([[]], id="problem")
             yield Lines([[("enter", "key"), (" save   ", "dim"), ("esc", "key"), (" no", "dim")]])
 
-    def on_mount(self) -> None:
-        super().on_mount()
+    def opened(self) -> None:
         field = self.query_one(Input)
         self.set_focus(field)
         field.cursor_position = len(field.value)

@@ -132,8 +132,8 @@ class QueueScreen(Framed):
         yield self.device_lines
         yield self.listing
 
-    def on_mount(self) -> None:
-        super().on_mount()
+    def opened(self) -> None:
+        super().opened()
         self.set_focus(self.listing)
         self._read()
         self._timer = self.set_interval(POLL_SECONDS, self._read)

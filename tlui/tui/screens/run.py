@@ -85,10 +85,10 @@ class RunScreen(Framed):
             yield self.config
         yield self.alert
 
-    def on_mount(self) -> None:
+    def opened(self) -> None:
         self.watch_run = RunWatch(self.tlui.home, [self.run_id], self.post_message)
         self.live = self.watch_run.runs[self.run_id]
-        super().on_mount()
+        super().opened()
         self.watch_run.start()
         self.focus_pane()
 

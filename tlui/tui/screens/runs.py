@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Input
 
-from tlui.runs.row import Row
 from tlui.runs.status import LIVE
-from tlui.tui import describe
 from tlui.tui.lines import Line, ends
 from tlui.tui.messages import WorkDone, WorkFailed
 from tlui.tui.screens.framed import Framed
 from tlui.tui.watch import Query
 from tlui.tui.widgets.run_table import SORTS, RunTable
 from tlui.tui.widgets.sheet import Sheet
+
+if TYPE_CHECKING:
+    from tlui.runs.row import Row
 
 
 class FilterLine(Sheet):
@@ -54,10 +55,12 @@ class Preview(Sheet):
 
     def build(self, width: int, height: int) -> list[Line]:
         row, ascii = self.row, self.look.ascii
-        if height <= 4:
-            rule: Line = [(" " + "─" * (width - 2), "faint")]
-            return [rule, *(describe.strip(row, width - 1, ascii) if row else [])]
-        return describe.card(row, width, height, ascii) if row else []
+        rule: list[Line] = [[(" " + "─" * (width - 2), "faint")]] if height <= 4 else []
+        if row is None:
+            return rule
+        from tlui.tui.describe import card, strip
+
+        return [*rule, *strip(row, width - 1, ascii)] if rule else card(row, width, height, ascii)
 
 
 class RunsScreen(Framed):
@@ -97,8 +100,6 @@ class RunsScreen(Framed):
 
     def panes(self) -> ComposeResult:
         with Horizontal(id="ask"):
-            yield Prompt()
-            yield self.filter_input
             yield self.filter_line
         with Horizontal(id="body"):
             with Vertical(id="left"):
@@ -107,8 +108,8 @@ class RunsScreen(Framed):
             yield Vertical(id="charts")
             yield self.card
 
-    def on_mount(self) -> None:
-        super().on_mount()
+    def opened(self) -> None:
+        super().opened()
         self.set_focus(self.table)
         self._describe_filter()
 
@@ -232,6 +233,9 @@ class RunsScreen(Framed):
         self._describe_filter()
 
     def do_filter(self) -> None:
+        if not self.filter_input.is_attached:
+            ask = self.query_one("#ask", Horizontal)
+            ask.mount(Prompt(), self.filter_input, before=self.filter_line)
         self._filter_before = self.query_now.filter
         self.filter_input.value = self.query_now.filter
         self.add_class("filtering")

@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from textual.message import Message
 
 from tlui.runs import format
-from tlui.runs.row import Row
 from tlui.runs.status import LIVE
 from tlui.runs.text import printable
 from tlui.tui.lines import Line, pad
 from tlui.tui.messages import Page
 from tlui.tui.widgets.listing import Listing
+
+if TYPE_CHECKING:
+    from tlui.runs.row import Row
 
 STATE_STYLE = {
     "running": "accent",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from rich.segment import Segment
 from textual import events
-from textual.geometry import Region
+from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -27,6 +27,8 @@ class Sheet(Widget):
     def __init__(self, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self._lines: list[Line] = []
+        self._fitted = Size()
+        """The size that the lines were built for."""
         self._painted: dict[int, Strip] = {}
 
     @property
@@ -44,14 +46,27 @@ class Sheet(Widget):
         if self.is_mounted and self.app.screen is self.screen:
             self._rebuild()  # a change under another screen would paint all of it; resuming redraws
 
-    def _rebuild(self) -> None:
+    def _built(self) -> list[Line]:
+        self._fitted = self.size
         width, height = self.size
-        if width <= 0 or height <= 0:
-            return
         lines = [fill(line, width) for line in self.build(width, height)[:height]]
         lines += [[(" " * width, "")]] * (height - len(lines))
         if self.look.ascii:
             lines = [[(_ascii(text), style) for text, style in line] for line in lines]
+        return lines
+
+    def _fit_lines(self) -> None:
+        """Forget what was built for another size."""
+        if self._fitted != self.size:
+            self._lines = []
+            self._painted.clear()
+
+    def _rebuild(self) -> None:
+        width, height = self.size
+        if width <= 0 or height <= 0:
+            return
+        self._fit_lines()
+        lines = self._built()
         old, self._lines = self._lines, lines
         regions = []
         for y, line in enumerate(lines):
@@ -73,8 +88,6 @@ class Sheet(Widget):
         self.redraw()
 
     def on_resize(self, event: events.Resize) -> None:
-        self._lines = []
-        self._painted.clear()
         if self.is_mounted:
             self._rebuild()  # also under a window, beside which it shows
 
@@ -86,6 +99,9 @@ class Sheet(Widget):
         self.redraw()
 
     def render_line(self, y: int) -> Strip:
+        self._fit_lines()
+        if not self._lines:  # the first frame of this size comes before the event that tells of it
+            self._lines = self._built()
         strip = self._painted.get(y)
         if strip is None:
             width = self.size.width
