@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,3 +71,14 @@ def test_no_home_is_not_the_current_folder(
 ) -> None:
     assert main.run(line) == 2
     assert "--home" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("command", [["--help"], ["ls", "--json"]])
+def test_an_output_on_a_full_disk_is_no_bug(home: Home, command: list[str]) -> None:
+    make_run(home)
+    with open("/dev/full", "w") as full:
+        call = [sys.executable, "-m", "tlui.cli.main", *command]
+        done = subprocess.run(call, stdout=full, stderr=subprocess.PIPE, text=True)
+    said = "tlui: the output cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, said)

@@ -16,8 +16,13 @@ STOPPED = 130
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point of `tlui`: runs a command and exits with its code; never shows a traceback."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    """Entry point of `tlui`: runs a command and exits with its code; never shows a traceback.
+
+    All is written and closed by then; taking the interpreter apart would cost a tenth of a second.
+    """
+    code = run(sys.argv[1:] if arguments is None else arguments)
+    _unwritten()
+    os._exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -33,6 +38,7 @@ def run(arguments: list[str]) -> int:
         from tlui.cli.commands import app
 
         result = app(args=arguments, prog_name="tlui", standalone_mode=False)
+        print(end="", flush=True)
     except TluiError as error:
         return complain(str(error), error.code)
     except KeyboardInterrupt:
@@ -42,7 +48,7 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if said := refusal(error):
+        if said := refusal(error) or _unwritten():
             return complain(said, 1)
         return _usage(error) or _crash(error)
     return result if isinstance(result, int) else 0
@@ -55,6 +61,15 @@ def complain(message: str, code: int) -> int:
     for line in message.split("\n"):
         print(f"tlui: {printable(line)}", file=sys.stderr)
     return code
+
+
+def _unwritten() -> str:
+    """Write out what is printed; why that cannot be done, empty where it was."""
+    try:
+        print(end="", flush=True)
+    except (OSError, ValueError) as error:
+        return f"the output cannot be written: {getattr(error, 'strerror', error)}"
+    return ""
 
 
 def _usage(error: Exception) -> int:

@@ -6,11 +6,15 @@ validation on which paths exist, which keys a table has and what a value may be.
 
 from __future__ import annotations
 
+import ast
 import difflib
 import functools
+import inspect
+import itertools
+import textwrap
 import types
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -38,6 +42,14 @@ class Node:
     """For a leaf: whether only a string is valid."""
     required: bool = False
     info: FieldInfo | None = None
+    where: tuple[type[BaseModel], str] | None = None
+    """For a key of a table: the model it is a field of, and its name there."""
+
+    @property
+    def description(self) -> str:
+        """What the setting is, in the words of the models; "" where they say nothing."""
+        said = self.info.description if self.info is not None else None
+        return said or (descriptions(self.where[0]).get(self.where[1], "") if self.where else "")
 
     def keys(self, variant: str = "") -> dict[str, Node]:
         """The keys of a table: of one variant, or of all where that one is not known."""
@@ -57,7 +69,30 @@ def tree_of(model: type[BaseModel]) -> Node:
 
 
 def _keys(model: type[BaseModel]) -> dict[str, Node]:
-    return {name: _node(info.annotation, info) for name, info in model.model_fields.items()}
+    return {
+        name: replace(_node(info.annotation, info), where=(model, name))
+        for name, info in model.model_fields.items()
+    }
+
+
+@functools.cache
+def descriptions(model: type[BaseModel]) -> dict[str, str]:
+    """Field -> the text below it in the source, inherited fields included.
+
+    Read when it is wanted: pydantic's own way (`use_attribute_docstrings`) parses every model's
+    source whenever they are imported, which is half of the time of that.
+    """
+    found: dict[str, str] = {}
+    for base in reversed(model.__mro__):
+        if issubclass(base, BaseModel) and base is not BaseModel:
+            body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
+            assert isinstance(body, ast.ClassDef)
+            for field, below in itertools.pairwise(body.body):
+                if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+                    match below:
+                        case ast.Expr(value=ast.Constant(value=str(text))):
+                            found[field.target.id] = inspect.cleandoc(text)
+    return found
 
 
 def _node(annotation: Any, info: FieldInfo | None) -> Node:

@@ -6,10 +6,13 @@ experiment may be partial, because the top of the file fills the rest.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from tlui.recipe import catalogue
+from tlui.recipe.fields import descriptions
 from tlui.recipe.schema import Experiment
+from tlui.recipe.strict import Table
 
 SWEEP = {
     "type": "object",
@@ -24,6 +27,11 @@ def preset_schema() -> dict[str, Any]:
     """The schema (draft 2020-12) of a preset file."""
     full = Experiment.model_json_schema()
     definitions: dict[str, Any] = full.pop("$defs")
+    for table in _tables(Table):
+        where = full if table is Experiment else definitions.get(table.__name__)
+        for name, text in descriptions(table).items():
+            if where is not None and name in where["properties"]:
+                where["properties"][name].setdefault("description", text)
     for definition in [*definitions.values(), full]:
         _loosen(definition)
     _name_choices(definitions)
@@ -54,6 +62,12 @@ def preset_schema() -> dict[str, Any]:
         "additionalProperties": False,
         "$defs": definitions,
     }
+
+
+def _tables(table: type[Table]) -> Iterator[type[Table]]:
+    yield table
+    for more in table.__subclasses__():
+        yield from _tables(more)
 
 
 def _loosen(node: Any) -> None:

@@ -217,10 +217,9 @@ def _siblings(loc: Loc, tree: Node, data: Any) -> list[str]:
 
 def _purpose(node: Node | None) -> str:
     """`: what it is`, from the field's own documentation."""
-    description = node.info.description if node is not None and node.info else None
-    if not description:
+    if node is None or not node.description:
         return ""
-    words = " ".join(description.split()).replace("`", "").rstrip(".")
+    words = " ".join(node.description.split()).replace("`", "").rstrip(".")
     return ": " + words[0].lower() + words[1:]
 
 

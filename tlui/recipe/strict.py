@@ -66,9 +66,7 @@ def _rules(table: type[BaseModel]) -> list[tuple[tuple[str, ...], Rule]]:
 class Table(BaseModel):
     """One TOML table: unknown keys refused, immutable once read, NaN and infinity refused."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @model_validator(mode="wrap")
     @classmethod

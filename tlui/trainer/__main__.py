@@ -10,22 +10,23 @@ go to stderr, which is trainer.log.
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import sys
 import traceback
 from collections.abc import Callable
-from concurrent.futures import Future
+from contextlib import closing
 from pathlib import Path
 from typing import NoReturn
 
 from tlui.errors import TluiError
 from tlui.runs.directory import RunDirectory
-from tlui.trainer.dataset import Dataset, reading
+from tlui.trainer.dataset import reading
 from tlui.trainer.failure import FAILED, Outcome, explain
+from tlui.trainer.lean import lean_import
 from tlui.trainer.output import make_lossy
 from tlui.trainer.relay import Relay
 from tlui.trainer.reporter import Reporter
+from tlui.trainer.scoring import Score, Scorer, score
 from tlui.trainer.signals import Requests
 
 
@@ -38,18 +39,22 @@ def main(arguments: list[str] | None = None) -> int:
     os.umask(0o077)  # what TensorFlow, Keras and HDF5 write is private as well
     make_lossy()
     relay = Relay()
-    code = train(RunDirectory(given.run.absolute()), more=relay.open)
-    while (run := relay.next(code)) is not None:
-        sys.argv[1:] = [str(run.path)]  # env.json says how to call it
-        code = train(run, more=True)
+    with closing(Scorer()) as scorer:
+        code = train(RunDirectory(given.run.absolute()), relay.open, scorer.score)
+        while (run := relay.next(code)) is not None:
+            sys.argv[1:] = [str(run.path)]  # env.json says how to call it
+            code = train(run, True, scorer.score)
     return code
 
 
-def train(run: RunDirectory, more: bool = False) -> int:
+def train(
+    run: RunDirectory, more: bool = False, score: Callable[[Path, list[str]], Score] = score
+) -> int:
     """Train one run and say how it ended; returns the exit code.
 
     Args:
         more: Another run may follow in this process, which keeps what that one can use.
+        score: `scoring.score`, or where that is done elsewhere.
     """
     try:
         if not run.preset.is_file():
@@ -63,19 +68,23 @@ def train(run: RunDirectory, more: bool = False) -> int:
         return FAILED
     requests = Requests(run.requests)
     requests.install()
-    outcome = train_here(run, reporter, requests, more)
+    outcome = train_here(run, reporter, requests, more, score)
     reporter.end(outcome.state, outcome.code, outcome.reason, outcome.advice)
     return outcome.code
 
 
 def train_here(
-    run: RunDirectory, reporter: Reporter, requests: Requests, more: bool = False
+    run: RunDirectory,
+    reporter: Reporter,
+    requests: Requests,
+    more: bool = False,
+    score: Callable[[Path, list[str]], Score] = score,
 ) -> Outcome:
     """Train in this process; whatever goes wrong comes back as an outcome."""
     try:
         dataset = reading(run, reporter, requests)
         train_run = import_trainer(more)
-        return train_run(run, dataset, reporter, requests)
+        return train_run(run, dataset, reporter, requests, score)
     except BaseException as error:
         outcome = explain(error)
         if not outcome.expected:
@@ -86,24 +95,16 @@ def train_here(
         requests.honour()  # nothing that was asked of this attempt is left to end the next one
 
 
-def import_trainer(
-    more: bool = False,
-) -> Callable[[RunDirectory, Future[Dataset], Reporter, Requests], Outcome]:
-    """Import TensorFlow and what trains, which leaves no garbage worth looking for.
+def import_trainer(more: bool = False) -> Callable[..., Outcome]:
+    """Import TensorFlow and what trains; returns `train_run`.
 
     Nothing is executed yet: no device is touched and no thread of TensorFlow's runs.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
+    with lean_import():
         from tlui.trainer import reuse
         from tlui.trainer.run import train_run
-    finally:
-        gc.freeze()
-        if collecting:
-            gc.enable()
     reuse.keep(more)
     return train_run
 

@@ -1,9 +1,5 @@
-"""A run's photos, made ready beside the import of TensorFlow, which keeps one core busy for
-seconds.
-
-What the image cache lacks is decoded by a fork of this process, which is still a light one:
-threads would wait for the interpreter, which the import holds most of the time.
-"""
+"""A run's photos, made ready beside the import of TensorFlow: what the image cache lacks is decoded
+by a fork."""
 
 from __future__ import annotations
 
@@ -14,7 +10,6 @@ import struct
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -27,6 +22,7 @@ from tlui.data.table import Table, open_dataset
 from tlui.recipe.schema import Experiment
 from tlui.recipe.toml import load_experiment
 from tlui.runs.directory import RunDirectory
+from tlui.trainer.aside import fork
 from tlui.trainer.reporter import Reporter
 from tlui.trainer.signals import AskedToEndError, Request, Requests
 
@@ -105,17 +101,7 @@ class Filling:
 
     def __init__(self, table: Table, side: int, method: Resize) -> None:
         self._told, tell = os.pipe()
-        with warnings.catch_warnings():
-            # Python warns of forks beside threads: the heartbeat, and OpenBLAS's own.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            self.pid = os.fork()
-            if self.pid == 0:
-                try:
-                    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-                        signal.signal(number, signal.SIG_DFL)
-                    fill(table, side, method, partial(_tell, tell))
-                finally:
-                    os._exit(0)
+        self.pid = fork(lambda: fill(table, side, method, partial(_tell, tell)))
         os.close(tell)
 
     def follow(self, progress: Progress) -> None:

@@ -17,7 +17,6 @@ import numpy as np
 
 from tlui.runs.files import make_private
 from tlui.trainer.arrays import write_arrays
-from tlui.trainer.metrics import confusion_counts, from_predictions, per_class
 from tlui.trainer.objective import Objective
 
 
@@ -87,17 +86,3 @@ def predict(
         objective.probabilities(every),
         seconds,
     )
-
-
-def report(found: Predictions, classes: list[str]) -> tuple[dict[str, float], dict[str, Any]]:
-    """Metrics of a split by name (no prefix), and its part of result.json's `splits`."""
-    metrics = from_predictions(found.labels, found.probabilities)
-    predicted = found.probabilities.argmax(axis=1)
-    part = {
-        "images": len(found.labels),
-        "confusion": confusion_counts(found.labels, predicted, len(classes)).tolist(),
-        "classes": per_class(found.labels, predicted, classes),
-        "inference_seconds": found.seconds,
-        "images_per_second": len(found.labels) / max(found.seconds, 1e-9),
-    }
-    return metrics, part

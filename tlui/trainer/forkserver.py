@@ -34,6 +34,8 @@ def main() -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     asking = socket.socket(fileno=0)
     trainer.import_trainer()
+    import sklearn.metrics  # noqa: F401  # no trainer of ours does it beside its own import
+
     if holds_gpu():
         print("forkserver: a GPU is in use after the import: nothing is forked", file=sys.stderr)
         return 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from tlui.data.store import Images
 from tlui.data.table import Table
@@ -24,6 +26,7 @@ from tlui.trainer.model.variables import assign_variables
 from tlui.trainer.model.warm import warm_start
 from tlui.trainer.objective import Objective, objective_for
 from tlui.trainer.reporter import Reporter
+from tlui.trainer.scoring import Score
 from tlui.trainer.signals import Requests
 from tlui.trainer.state import TrainingState
 
@@ -46,6 +49,8 @@ class Run:
     state: TrainingState
     last: Checkpoint | None
     """The checkpoint `state` came from; None at a first start."""
+    score: Callable[[Path, list[str]], Score]
+    """`scoring.score`, wherever it is done."""
     cached: CachedFeed | None = None
     """The last phase's features, where it trained on some."""
     stage: Stage | None = None
@@ -53,7 +58,11 @@ class Run:
 
 
 def prepare(
-    directory: RunDirectory, dataset: Dataset, reporter: Reporter, requests: Requests
+    directory: RunDirectory,
+    dataset: Dataset,
+    reporter: Reporter,
+    requests: Requests,
+    score: Callable[[Path, list[str]], Score],
 ) -> Run:
     """Set up devices and network, with the weights and progress of the last checkpoint.
 
@@ -101,6 +110,7 @@ def prepare(
         checkpoints,
         state,
         last,
+        score,
     )
 
 

@@ -11,7 +11,7 @@ from tlui.runs.files import write_json
 from tlui.trainer import reuse
 from tlui.trainer.dataset import throttled
 from tlui.trainer.environment import peak_memory, versions
-from tlui.trainer.evaluate import EvaluationStoppedError, Predictions, predict, report
+from tlui.trainer.evaluate import EvaluationStoppedError, Predictions, predict
 from tlui.trainer.model.variables import assign_variables
 from tlui.trainer.prepare import Run
 from tlui.trainer.signals import AskedToEndError
@@ -31,11 +31,14 @@ def evaluate_run(run: Run) -> None:
     metrics: dict[str, float] = {}
     splits: dict[str, Any] = {}
     for split, found in _predictions(run):
-        found.write(run.directory.predictions / f"{split}.npz")
-        own, part = report(found, run.table.classes)
+        stored = run.directory.predictions / f"{split}.npz"
+        found.write(stored)
+        own, part = run.score(stored, run.table.classes)
         metrics |= {f"{split}_{name}": value for name, value in own.items()}
         splits[split] = {
             **part,
+            "inference_seconds": found.seconds,
+            "images_per_second": len(found.labels) / max(found.seconds, 1e-9),
             "batch_size": run.feed.evaluation_batch_size,
             "device": run.devices.label,
         }

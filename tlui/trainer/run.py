@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from pathlib import Path
 
 from tlui.recipe.schema import Phase
 from tlui.runs.directory import RunDirectory
@@ -26,6 +27,7 @@ from tlui.trainer.prepare import Run, prepare
 from tlui.trainer.relay import coming
 from tlui.trainer.reporter import Reporter
 from tlui.trainer.result import evaluate_run
+from tlui.trainer.scoring import Score
 from tlui.trainer.signals import AskedToEndError, Requests
 from tlui.trainer.step import Forward, Learner
 from tlui.trainer.tensorboard import TensorBoard
@@ -33,12 +35,17 @@ from tlui.trainer.voices import can_sing, companions
 
 
 def train_run(
-    directory: RunDirectory, dataset: Future[Dataset], reporter: Reporter, requests: Requests
+    directory: RunDirectory,
+    dataset: Future[Dataset],
+    reporter: Reporter,
+    requests: Requests,
+    score: Callable[[Path, list[str]], Score],
 ) -> Outcome:
     """Train, evaluate and store one run, from its last checkpoint where it has one.
 
     Args:
         dataset: Its photos, from `reading`.
+        score: `scoring.score`, or where that is done elsewhere.
 
     Raises:
         TluiError: The preset, the data or the weights cannot be used.
@@ -46,7 +53,7 @@ def train_run(
         OSError: Results cannot be stored.
     """
     try:
-        run = prepare(directory, dataset.result(), reporter, requests)
+        run = prepare(directory, dataset.result(), reporter, requests, score)
         ending = _train(run)
     except AskedToEndError as asked:
         return _ended(asked.request, "before training began")

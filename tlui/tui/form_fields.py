@@ -82,7 +82,7 @@ def field_of(path: str, section: str) -> Field:
         if rest[-1] in ("policy", "name") and rest[0] == "phase":
             label = "lr" if rest[-1] == "policy" else "optimizer"
         label = label.replace("_", " ")
-    help = (node.info.description or "").split("\n")[0] if node.info is not None else ""
+    help = node.description.split("\n")[0]
     default = "" if node.required or node.default is None else words(node.default)
     if path.endswith("optimizer.name"):
         default = "adam"
