@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
+import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -11,7 +14,14 @@ from pathlib import Path
 
 import pytest
 from faults.test_front_ends import ESCAPE, FrontEnd
-from scheduler.bench import Bench, wait_for
+from scheduler.bench import Bench, kill, wait_for
+from scheduler.test_slurm_node import Trial, ends, made
+
+from tlui.runs.directory import Home
+from tlui.runs.environment import importable
+from tlui.runs.status import Status, write_status
+from tlui.scheduler import control
+from tlui.scheduler.supervisor import Orders
 
 SCRIPT = """
 import os, sys
@@ -54,17 +64,94 @@ def hook(tmp_path: Path) -> Iterator[list[dict[str, str]]]:
     server.shutdown()
 
 
+def lines_of(told: Path, count: int) -> list[str] | None:
+    """The lines once there are so many, no sooner."""
+    lines = told.read_text().splitlines() if told.exists() else []
+    return lines if len(lines) >= count else None
+
+
 def test_a_command_hears_of_each_run_and_of_the_queues_end(bench: Bench, told: Path) -> None:
-    first, second = bench.add("finish;touch x"), bench.add("fail")
+    first, second = bench.add("finish;touch x"), bench.add("wait")
     bench.start()
-    bench.ended(first, second)
-    wait_for(lambda: told.exists() and told.read_text().count("\n") == 3, "three lines")
-    lines = sorted(told.read_text().splitlines())
-    assert lines == [
-        "queue||tlui: the queue is done",
-        f"run|failed|tlui: fail ({second.id}) failed: ValueError: the stand-in was told to fail",
+    wait_for(lambda: lines_of(told, 1), "a line")
+    bench.running(second)
+    bench.go()
+    assert wait_for(lambda: lines_of(told, 3), "three lines") == [
         f"run|finished|tlui: finish;touch x ({first.id}) finished",
+        f"run|finished|tlui: wait ({second.id}) finished",
+        "queue||tlui: the queue is done",
     ]
+
+
+def test_children_of_a_failed_parent_are_told_after_it(bench: Bench, told: Path) -> None:
+    parent = bench.add("fail")
+    children = [bench.add(f"child-{i}", parents=[parent.id]) for i in range(3)]
+    bench.start()
+    lines = wait_for(lambda: lines_of(told, 5), "five lines")
+    why = f"cannot start: fail ({parent.id}) failed: ValueError: the stand-in was told to fail"
+    assert lines == [
+        f"run|failed|tlui: fail ({parent.id}) failed: ValueError: the stand-in was told to fail",
+        *(f"run|failed|tlui: child-{i} ({c.id}) failed: {why}" for i, c in enumerate(children)),
+        "queue||tlui: the queue is done",
+    ]
+
+
+def test_a_front_end_tells_what_nobody_supervised(bench: Bench, told: Path) -> None:
+    """Without waiting for it, be it a whole lab."""
+    parent = bench.add("gone")
+    lab = [bench.add(f"orphan-{i}-{'x' * 200}", parents=[parent.id]) for i in range(200)]
+    control.delete(bench.home, parent)
+    bench.start()
+    assert not lines_of(told, len(lab))
+    lines = wait_for(lambda: lines_of(told, len(lab) + 1), "a line for each and the queue's")
+    assert all(f"{parent.id} no longer exists" in line for line in lines[:-1])
+    assert lines[-1] == "queue||tlui: the queue is done"
+
+
+def test_a_run_lost_with_its_supervisor_is_told_by_who_finds_it(bench: Bench, told: Path) -> None:
+    run = bench.add("wait")
+    bench.start()
+    bench.running(run)
+    for pid in bench.holders(run):
+        kill(pid)
+    assert not told.exists()
+    bench.start()
+    lines = wait_for(lambda: lines_of(told, 2), "two lines")
+    assert lines[0].startswith("run|interrupted|") and "are gone" in lines[0]
+
+
+class TestCluster:
+    """The end of a job takes all its processes along: it sends before that."""
+
+    def test_a_child_that_cannot_start(self, home: Home, told: Path) -> None:
+        parent = home.create("", {"name": "parent", "config": {}})
+        write_status(parent.status, Status("failed", reason="no data"))
+        run = made(home, parents=[parent.id])
+        Trial(home, run, ends("finished")).work()
+        lines = told.read_text().splitlines()
+        assert lines[0].startswith(f"run|failed|tlui: r ({run.id}) failed: cannot start: parent")
+        assert lines[1:] == ["queue||tlui: the queue is done"]
+
+    def test_a_time_limit_is_no_end(self, home: Home, told: Path) -> None:
+        run = made(home)
+        limit = ends("interrupted", signal.SIGUSR1, epoch=1, step=3)
+        Trial(home, run, limit).work()
+        assert run.observe().state == "queued" and not told.exists()
+        Trial(home, run, limit, SLURM_RESTART_COUNT="1").work()
+        assert "interrupted: two time limits in a row" in told.read_text()
+
+    def test_a_supervisor_leaves_it_to_the_job_after_a_shutdown(
+        self, bench: Bench, told: Path
+    ) -> None:
+        orders = Orders(devices=(), trainer=bench.trainer).to_json()
+        words = [sys.executable, "-P", "-m", "tlui.scheduler.supervisor", str(bench.home.path)]
+        for name, number in (("wait-1", signal.SIGINT), ("wait-2", signal.SIGUSR1)):
+            run = bench.add(name)
+            process = subprocess.Popen([*words, run.id, orders], env=importable(os.environ))
+            bench.running(run)
+            process.send_signal(number)
+            assert process.wait(60) == 0
+        assert "wait-1" in told.read_text() and "wait-2" not in told.read_text()
 
 
 def test_a_webhook_gets_json(bench: Bench, hook: list[dict[str, str]]) -> None:

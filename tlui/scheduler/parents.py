@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tlui.runs.directory import Home, RunDirectory
-from tlui.runs.status import Observed, read_status, write_status
+from tlui.runs.status import Observed, Status, read_status, write_status
 from tlui.scheduler import order
 from tlui.scheduler.claims import Claims
 
@@ -175,24 +175,17 @@ def take_parent(run: RunDirectory, parent: str) -> None:
     )
 
 
-def fail(home: Home, run: RunDirectory, reason: str) -> bool:
-    """End a queued run that can never start; False when somebody else has it."""
+def fail(home: Home, run: RunDirectory, reason: str) -> Status | None:
+    """End a queued run that can never start; None when somebody else has it."""
     with Claims(home).holding(run.id) as held:
         status = read_status(run.status)
         if not held or status is None or status.state != "queued":
-            return False
-        write_status(
-            run.status,
-            replace(
-                status,
-                state="failed",
-                reason=reason,
-                advice=f"Once the other has finished, tlui resume {run.id} queues this one again",
-                ended=time.time(),
-            ),
-        )
+            return None
+        advice = f"Once the other has finished, tlui resume {run.id} queues this one again"
+        failed = replace(status, state="failed", reason=reason, advice=advice, ended=time.time())
+        write_status(run.status, failed)
         order.remove(home, run.id)
-    return True
+    return failed
 
 
 def _name(run: RunDirectory) -> str:

@@ -22,12 +22,13 @@ from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.environment import importable
 from tlui.runs.files import fresh, withheld
 from tlui.runs.process import identify
-from tlui.runs.status import read_status, write_status
+from tlui.runs.status import Status, read_status, write_status
 from tlui.scheduler import order
 from tlui.scheduler.claims import Claims
 from tlui.scheduler.devices import Device, choose, label, list_devices
 from tlui.scheduler.ending import log_tail, not_started, note, settle
 from tlui.scheduler.launch import open_log, shortage
+from tlui.scheduler.notify import Ended, notify
 from tlui.scheduler.parents import fail, readiness, take_parent
 from tlui.scheduler.supervisor import MINE, NO_PROCESS, Orders
 
@@ -42,23 +43,13 @@ Offer = Callable[[RunDirectory, Orders], bool]
 """Called with a run that this process has claimed and how it is to be run; True takes it."""
 
 
-def start(
-    home: Home,
-    trainer: Sequence[str] = (),
-    nvml: Any = None,
-    offer: Offer | None = None,
-    leaving: str = "",
-) -> list[str]:
+def start(home: Home, trainer: Sequence[str] = (), nvml: Any = None) -> list[str]:
     """Start every queued run that fits now, in the queue's order; hand over a cluster's.
 
     Args:
         home: The store.
         trainer: The trainer's command in place of tlui's own; for tests of the scheduler.
         nvml: A module with pynvml's functions; pynvml itself by default.
-        offer: Asked of each run before a supervisor is started for it, by a supervisor whose
-            trainer can go on to another one.
-        leaving: The run that supervisor is done with, and still holds: its devices go to what
-            starts first, and nobody else gets them in between.
 
     Returns:
         Ids of the runs this call started.
@@ -67,10 +58,37 @@ def start(
         TluiError: The store's queue or claims are not usable, no process can be started here, or a
             cluster refused a run; what fits here was started.
     """
+    ended: list[Ended] = []
+    try:
+        return start_next(home, ended, trainer, nvml)
+    finally:
+        notify(home, ended)
+
+
+def start_next(
+    home: Home,
+    ended: list[Ended],
+    trainer: Sequence[str] = (),
+    nvml: Any = None,
+    offer: Offer | None = None,
+    leaving: str = "",
+) -> list[str]:
+    """`start` for a supervisor.
+
+    Args:
+        home: The store.
+        ended: Gets the runs that this call found at their end, of which nobody knows as yet.
+        trainer: As for `start`.
+        nvml: As for `start`.
+        offer: Asked of each run before a supervisor is started for it, by one whose trainer can
+            go on to another.
+        leaving: The run that supervisor is done with, and still holds: its devices go to what
+            starts first, and nobody else gets them in between.
+    """
     _reap()
     require_room(home)
     claims = Claims(home, leaving)
-    _settle(home, claims, trainer)
+    _settle(home, claims, trainer, ended)
     devices: list[Device] | None = None
     full: set[tuple[order.Wishes, int]] = set()
     started: list[str] = []
@@ -98,7 +116,8 @@ def start(
             continue
         ready = readiness(home, run)
         if ready.failed:
-            fail(home, run, ready.reason)
+            if failed := fail(home, run, ready.reason):
+                ended.append((run, failed))
             continue
         count = devices_wanted(run)
         choice = choose(wishes, count, devices, claims)
@@ -124,7 +143,7 @@ def start(
             trouble = error  # of the host: the others would have it, too
             note(run, status, str(error))
         except OSError as error:
-            not_started(run, status, error)
+            ended.append((run, not_started(run, status, error)))
             order.remove(home, run.id)
         claims.release(run.id)
     if elsewhere:
@@ -202,13 +221,14 @@ def require_room(home: Home, least: int = LEAST_BYTES) -> None:
         raise TluiError(text) from full
 
 
-def _settle(home: Home, claims: Claims, trainer: Sequence[str]) -> None:
+def _settle(home: Home, claims: Claims, trainer: Sequence[str], ended: list[Ended]) -> None:
     """Put right what processes that died without a word have left."""
     for claim in claims.runs():
         run = home.run(claim.run)
         if claim.stale:
             if claims.inherit(run.id):
-                _end_of_lost(home, run)
+                if final := _end_of_lost(home, run):
+                    ended.append((run, final))
                 claims.release(run.id)
         elif claim.orphaned:
             with suppress(TluiError, OSError):  # it trains on, and the next to look tries again
@@ -216,17 +236,17 @@ def _settle(home: Home, claims: Claims, trainer: Sequence[str]) -> None:
     claims.sweep()
 
 
-def _end_of_lost(home: Home, run: RunDirectory) -> None:
-    """The state of a run whose supervisor and trainer are gone."""
+def _end_of_lost(home: Home, run: RunDirectory) -> Status | None:
+    """The final status of a run whose supervisor and trainer are gone."""
     status = read_status(run.status)
     if status is None:
-        return
+        return None
     if status.state == "starting" and status.owner == status.supervisor:
         # The gate never opened: nothing has trained, and the run keeps its place.
         write_status(run.status, replace(status, state="queued", owner=None, supervisor=None))
         order.append(home, [run.id], order.Wishes())
-    else:
-        settle(run, None)
+        return None
+    return settle(run, None)
 
 
 def _forget(home: Home, run: RunDirectory, claims: Claims) -> None:

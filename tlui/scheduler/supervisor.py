@@ -17,7 +17,6 @@ import os
 import select
 import signal
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -27,7 +26,7 @@ from typing import TYPE_CHECKING
 from tlui.errors import TluiError
 from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.process import Identity, identify, liveness
-from tlui.runs.status import ENDED, Status, read_status, write_status
+from tlui.runs.status import Status, read_status, write_status
 from tlui.scheduler import order
 from tlui.scheduler.claims import CPU, Claims
 from tlui.scheduler.ending import not_started, note, oom_kills, settle
@@ -35,6 +34,7 @@ from tlui.scheduler.launch import COMING, environment, shortage
 from tlui.scheduler.worker import Worker, alike, kill_group
 
 if TYPE_CHECKING:
+    from tlui.scheduler.notify import Ended
     from tlui.scheduler.start import Offer
 
 TICK_SECONDS = 2.0
@@ -117,9 +117,8 @@ def main(arguments: Sequence[str]) -> int:
         _own(home, run, status, orders, claims, signals)
         return 0
     claims.release(run.id)
-    if _goes_on(orders, signals):
-        _start_next(home, orders)
-    _tell(home, run, final)
+    others = _start_next(home, orders) if _goes_on(orders, signals) else []
+    _tell(home, orders, signals, [(run, final), *others])
     return 0
 
 
@@ -138,32 +137,26 @@ def _own(
 ) -> None:
     """Train a claimed run, and those of its kind that follow while its trainer is willing."""
     worker = Worker()
-    telling: threading.Thread | None = None
-    while True:
+    following: tuple[RunDirectory, Status] | None = run, status
+    while following is not None:
+        run, status = following
         final = _train(home, run, status, orders, claims, signals, worker)
+        ended = [(run, final)]
         following = None
         if _goes_on(orders, signals) and final.state != "queued":
-            following = _following(home, run, orders, worker)
+            following = _following(home, run, orders, worker, ended)
         else:
             claims.release(run.id)
-        if telling is not None:
-            telling.join()
-        if following is None:
-            worker.close()
-            _tell(home, run, final)
-            return
-        # Beside the training: a command of the user's may take its time.
-        telling = threading.Thread(target=_tell, args=(home, run, final), daemon=True)
-        telling.start()
-        run, status = following
+        _tell(home, orders, signals, ended)
         orders = replace(orders, ready=-1)  # whoever started us has its answer
+    worker.close()
 
 
 def _following(
-    home: Home, run: RunDirectory, orders: Orders, worker: Worker
+    home: Home, run: RunDirectory, orders: Orders, worker: Worker, ended: list[Ended]
 ) -> tuple[RunDirectory, Status] | None:
     """Start what fits next, as which this supervisor gives up its claims on a run that is over;
-    the run that it has claimed for its waiting trainer."""
+    the run that it has claimed for its waiting trainer. `ended` gets what cannot start."""
     taken: list[tuple[RunDirectory, Status]] = []
 
     def offer(other: RunDirectory, wanted: Orders) -> bool:
@@ -181,7 +174,7 @@ def _following(
         taken.append((other, status))
         return True
 
-    _start_next(home, orders, offer, leaving=run.id)
+    ended += _start_next(home, orders, offer, leaving=run.id)
     return taken[0] if taken else None
 
 
@@ -311,7 +304,7 @@ def _watch(
         if orders.devices and time.monotonic() - looked > LOOK_AROUND_SECONDS:
             looked = time.monotonic()
             if any(claim.orphaned or claim.stale for claim in Claims(home).runs()):
-                _start_next(home, orders)
+                _tell(home, orders, signals, _start_next(home, orders))
 
 
 def _watch_adopted(run: RunDirectory, trainer: Identity, signals: Signals) -> int:
@@ -336,28 +329,34 @@ def _keep_fresh(run: RunDirectory) -> None:
             pass
 
 
-def _tell(home: Home, run: RunDirectory, final: Status) -> None:
-    """Word to whoever wants it, unless another attempt has begun meanwhile."""
-    if final.state not in ENDED:
-        return
-    from tlui.scheduler.notify import notify
+def _tell(home: Home, orders: Orders, signals: Signals, ended: Sequence[Ended]) -> None:
+    """Word to whoever wants it."""
+    from tlui.scheduler.notify import notify, notify_now
 
-    notify(home, run, final)
+    if orders.devices:
+        notify(home, ended)
+    elif not signals.shutting_down:  # else the job goes on to say what becomes of the run
+        notify_now(home, ended)
 
 
-def _start_next(home: Home, orders: Orders, offer: Offer | None = None, leaving: str = "") -> None:
-    from tlui.scheduler.start import start
+def _start_next(
+    home: Home, orders: Orders, offer: Offer | None = None, leaving: str = ""
+) -> list[Ended]:
+    """Start what fits next; the runs that were found at their end on the way."""
+    from tlui.scheduler.start import start_next
 
+    ended: list[Ended] = []
     try:
         if leaving:
             try:
-                start(home, trainer=orders.trainer, offer=offer, leaving=leaving)
+                start_next(home, ended, orders.trainer, offer=offer, leaving=leaving)
             finally:
                 Claims(home).release(leaving)
         # Once more after that: what was queued meanwhile found the device taken.
-        start(home, trainer=orders.trainer, offer=offer)
+        start_next(home, ended, orders.trainer, offer=offer)
     except (TluiError, OSError) as error:
         print(f"tlui: the queue does not go on: {error}", file=sys.stderr, flush=True)
+    return ended
 
 
 def _answer(handle: int, word: bytes) -> int:

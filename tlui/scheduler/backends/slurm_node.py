@@ -36,6 +36,7 @@ from tlui.scheduler import devices, order
 from tlui.scheduler.backends.handover import note_job
 from tlui.scheduler.claims import Claims
 from tlui.scheduler.ending import give_up
+from tlui.scheduler.notify import notify_now
 from tlui.scheduler.order import Wishes
 from tlui.scheduler.parents import fail, readiness, take_parent
 from tlui.scheduler.start import devices_wanted
@@ -88,9 +89,13 @@ class Node:
         self.supervise()
         status = read_status(self.run.status)
         if status is None or status.state != "interrupted" or signal.SIGUSR1 not in self.came:
-            return self._code()
-        self._again(status, before)
-        return CODES["interrupted"]
+            code = self._code()
+        else:
+            self._again(status, before)
+            code = CODES["interrupted"]
+        if self.came & {signal.SIGTERM, signal.SIGUSR1}:
+            self._tell()
+        return code
 
     def pass_on(self, number: int) -> None:
         """Remember a signal and hand it to the supervisor."""
@@ -201,6 +206,7 @@ class Node:
         self.say(ready.reason)
         if ready.failed:
             fail(self.home, self.run, ready.reason)
+            self._tell()
         elif (status := read_status(self.run.status)) and status.state == "queued":
             advice = f"Once the other has ended, tlui resume {self.run.id} submits this one again"
             write_status(self.run.status, replace(status, reason=ready.reason, advice=advice))
@@ -223,6 +229,11 @@ class Node:
             order.remove(self.home, self.run.id)
             write_status(self.run.status, replace(status, reason=reason))
             self.say(reason)
+
+    def _tell(self) -> None:
+        """Word to whoever wants it of a run that no supervisor spoke of, if it is over."""
+        if status := read_status(self.run.status):
+            notify_now(self.home, [(self.run, status)])
 
     def _queue(self, status: Status, reason: str = "") -> None:
         again = replace(
