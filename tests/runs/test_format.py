@@ -107,3 +107,8 @@ def test_named_follows_the_name() -> None:
     assert format.named("trainable_parameters", 7686) == "7,686"
     assert format.named("peak_memory_mb", 3174) == "3.1G"
     assert format.named("test_f1", 0.5) == ".5000"
+
+
+def test_skipped_counts_files() -> None:
+    assert format.skipped(1) == "1 file skipped"
+    assert format.skipped(1234) == "1,234 files skipped"

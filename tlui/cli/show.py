@@ -144,7 +144,7 @@ def _head(directory: RunDirectory, row: Row, result: dict[str, Any], ascii: bool
             ["best", f"epoch {_safe(best.get('epoch'))}, {_safe(best['monitor'])} {shown}"]
         )
     if measures.get("skipped_images"):
-        facts.append(["skipped", f"{format.exact(measures['skipped_images'])} bad images"])
+        facts.append(["data", format.skipped(int(measures["skipped_images"]))])
     facts.append(["where", _safe(directory.path)])
     return lines + _aligned(facts, 2)
 

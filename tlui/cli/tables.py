@@ -134,5 +134,5 @@ def _facts(result: dict[str, Any], ascii: bool) -> list[str]:
         facts.append(f"{trained} of {format.count(result.get('total_parameters'), ascii)} params")
     skipped = result.get("skipped_images")
     if skipped:
-        facts.append(f"{len(skipped)} bad images skipped")
+        facts.append(format.skipped(len(skipped), ascii))
     return ["  " + ", ".join(facts)] if facts else []

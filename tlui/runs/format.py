@@ -127,6 +127,11 @@ def exact(value: Number, ascii: bool = False) -> str:
     return missing(ascii) if value is None else f"{value:,.0f}"
 
 
+def skipped(files: int, ascii: bool = False) -> str:
+    """Files a run did without: images it could not decode, and what is no image."""
+    return f"{exact(files, ascii)} file{'' if files == 1 else 's'} skipped"
+
+
 def memory(megabytes: Number, ascii: bool = False) -> str:
     """MiB for people: `812M`, `3.1G`, `24G`."""
     if megabytes is None:

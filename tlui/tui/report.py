@@ -117,7 +117,7 @@ def table_lines(
         lines += [[], *more]
     skipped = result.get("skipped_images") or []
     if skipped:
-        lines += [[], [(f" {len(skipped)} images could not be read", "warn")]]
+        lines += [[], [(f" {format.skipped(len(skipped), ascii)}", "warn")]]
         for item in skipped[:20]:
             if isinstance(item, dict):
                 text = f" {printable(item.get('name'))}  {printable(item.get('reason'))}"
