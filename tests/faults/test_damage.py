@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
@@ -57,6 +58,28 @@ def test_files_torn_and_halved(home: Home) -> None:
     assert "status.json is missing or unreadable" in tlui("show", halved.id).stdout
     assert len(json.loads(tlui("show", run.id, "--json", "--epochs").stdout)["epochs"]) == 4
     assert everything(home.runs) == before, "reading changes nothing"
+
+
+def without_privileges() -> None:
+    """Root, too, needs permissions then: CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH are dropped."""
+    for capability in (1, 2):
+        ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
+
+
+def test_a_run_that_is_closed_hides_no_other(home: Home) -> None:
+    run, closed = make_run(home), make_run(home, name="closed")
+    closed.path.chmod(0)
+    try:
+        listed = tlui("ls", "--json", before=without_privileges)
+        shown = tlui("show", closed.id, before=without_privileges)
+    finally:
+        closed.path.chmod(0o700)
+    assert listed.returncode == shown.returncode == 0, listed.stderr + shown.stderr
+    found = {row["run_id"]: row for row in json.loads(listed.stdout)}
+    assert found[run.id]["state"] == "finished"
+    assert found[closed.id]["state"] == "stale"
+    assert "status.json cannot be read: Permission denied" in shown.stdout
+    assert rows()[closed.id]["state"] == "finished"
 
 
 @pytest.mark.parametrize("damage", ["deleted", "cut", "noise", "a folder", "a link"])

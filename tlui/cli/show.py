@@ -113,14 +113,16 @@ def _head(directory: RunDirectory, row: Row, result: dict[str, Any], ascii: bool
     lines = [f"{_safe(row.title)}   {format.state_word(row.state, ascii)}"]
     for text in (row.reason, row.advice):
         lines += [f"  {_safe(line)}" for line in (text or "").splitlines()]
+    unknown = format.missing(ascii)
+    what = row.dataset, row.backbone, row.regime, f"lr {row.lr}"
     facts: Grid = [
         ["id", row.id],
-        ["from", _safe(f"{row.preset} / {row.experiment}")],
-        ["what", _safe(f"{row.dataset}, {row.backbone}, {row.regime}, lr {row.lr}")],
+        ["from", _safe(f"{row.preset} / {row.experiment}" if row.preset else unknown)],
+        ["what", _safe(", ".join(what) if row.config else unknown)],
         ["epochs", format.progress(row.epoch, row.epochs, ascii)],
         ["created", format.moment(row.created, ascii)],
         ["time", format.duration(row.seconds(time.time()), ascii)],
-        ["device", _safe(row.device or format.missing(ascii))],
+        ["device", _safe(row.device or unknown)],
     ]
     measures = row.measures
     if "trainable_parameters" in measures:

@@ -134,7 +134,7 @@ def summarise(run: RunDirectory, curve: Curve, now: float | None = None) -> Summ
     meta, meta_reason = _meta(run)
     status = f"{run.path}/status.json"  # strings: a Path for each of 100,000 runs takes its time
     given = read_json(status)
-    if meta is None and given is None and not run.status.exists():
+    if meta is None and given is None and not os.path.exists(status):  # noqa: PTH110
         return None
     try:
         seen: float | None = os.stat(status).st_mtime  # noqa: PTH116
@@ -200,7 +200,8 @@ def _meta(run: RunDirectory) -> tuple[dict[str, Any] | None, str]:
     try:
         given = tomllib.loads(read_regular(run.preset).decode("utf-8"))
     except (OSError, ValueError, RecursionError):
-        return ({} if run.meta.exists() else None), reason
+        there = run.exists() or withheld(run.meta)  # or in a folder that is closed to us
+        return ({} if there else None), reason
     origin = given.pop("origin", None)
     origin = origin if isinstance(origin, dict) else {}
     name = given.pop("name", run.id)

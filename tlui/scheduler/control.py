@@ -84,7 +84,8 @@ def stop(home: Home, run: RunDirectory, mode: Mode = "stop") -> str:
     except OSError as error:
         if not here:  # a full disk: a trainer of this host hears the signal all the same
             raise TluiError(
-                f"{run.requests}: cannot be written ({error.strerror}); free some space"
+                f"{run.requests}: cannot be written ({error.strerror}); free some space "
+                "or mend its permissions"
             ) from error
     withdraw(run, mode)
     with Claims(home).still():  # a trainer may go on to another run, which this is not meant for

@@ -59,7 +59,7 @@ def _known(error: BaseException) -> Outcome | None:
             DIVERGED,
             text,
             "Lower the learning rate, clip gradients (optimizer.global_clipnorm = 1.0) or add a "
-            "warm-up. The last finite checkpoint is kept.",
+            "warm-up. Checkpoints from before are kept.",
         )
     gpu_full = GPU_FULL.search(text) is not None
     if name == "ResourceExhaustedError" or isinstance(error, MemoryError) or gpu_full:

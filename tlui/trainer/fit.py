@@ -89,7 +89,7 @@ class Fit:
             `done`, or what was asked for and honoured; the present state is checkpointed.
 
         Raises:
-            DivergedError: Loss not finite; the last finite checkpoint stays.
+            DivergedError: Loss not finite; checkpoints from before stay.
         """
         phases = self.experiment.phase
         self._variables = named_variables(self.network)
