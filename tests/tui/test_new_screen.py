@@ -233,6 +233,24 @@ async def test_launching_starts_and_opens_the_run(
         assert asked == [home]
 
 
+async def test_a_refused_launch_goes_to_the_first_field_to_mend(open_app: Open) -> None:
+    async with open_app().run_test() as pilot:
+        await ready(pilot)
+        pilot.app.push_screen(NewScreen(Draft(tomllib.loads(SMALL))))
+        await shows(pilot, "no errors")
+        sheet = form(pilot)
+        for path in ("head.dropout", "phase.0.epochs"):
+            sheet.go_to(path)
+            await pilot.pause()
+            await pilot.press("ctrl+u", *"-7")
+        sheet.go_to("train.batch_size")
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: sheet.field.path == "head.dropout")
+        await pilot.press("ctrl+u", *".2", "ctrl+t")
+        await until(pilot, lambda: sheet.field.path == "phase.0.epochs")
+        await shows(pilot, "1 to mend", "must be at least 1")
+
+
 async def test_from_a_preset_with_what_was_changed(open_app: Open) -> None:
     async with open_app().run_test(size=(120, 40)) as pilot:
         await ready(pilot)

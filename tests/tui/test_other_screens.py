@@ -75,7 +75,7 @@ async def test_without_colour_curves_are_told_apart_by_glyphs(
     async with open_app(look=Theme("none", ascii=True)).run_test(size=(120, 40)) as pilot:
         await ready(pilot)
         await pilot.press("down", "down", "down", "space", "space", "=")
-        text = await shows(pilot, "val_accuracy", "o head-1e-6", "x full-1e-4")
+        text = await shows(pilot, "val_accuracy", "A head-1e-6", "B full-1e-4")
         assert text.isascii()
 
 

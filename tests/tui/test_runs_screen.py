@@ -329,7 +329,7 @@ async def test_clone_opens_the_form_with_its_settings(open_app: Open, home: Home
     async with open_app().run_test(size=(120, 40)) as pilot:
         await ready(pilot)
         await pilot.press("c")
-        await shows(pilot, "from-this", "digits", "no errors", "1 run will be made")
+        await shows(pilot, "name          from-this", "digits", "no errors", "1 run will be made")
 
 
 async def test_log_opens_the_run_at_its_log(open_app: Open, store: list[RunDirectory]) -> None:

@@ -97,6 +97,12 @@ class TluiApp(App[int]):
 
         return RunsScreen()
 
+    @property
+    def framed(self) -> Framed | None:
+        """The screen in front, where it has a header and a footer and the app is not being left."""
+        screen = self.screen if self.is_running else None
+        return screen if isinstance(screen, Framed) else None
+
     def on_mount(self) -> None:
         self.call_after_refresh(self._begin)
 
@@ -149,30 +155,30 @@ class TluiApp(App[int]):
         for screen in self.screen_stack:
             if isinstance(screen, Framed):
                 screen.refreshed()
-        if isinstance(self.screen, Framed):
-            self.screen.update_frame()
+        if framed := self.framed:
+            framed.update_frame()
 
     def on_devices_seen(self, message: DevicesSeen) -> None:
         self.devices = message.text
-        if isinstance(self.screen, Framed):
-            self.screen.update_frame()
+        if framed := self.framed:
+            framed.update_frame()
 
     def on_work_done(self, message: WorkDone) -> None:
         if message.what == "configuration":
             self.keys, self.rings = message.value
-            if isinstance(self.screen, Framed):
-                self.screen.update_frame()
+            if framed := self.framed:
+                framed.update_frame()
             return
         self.watch_store.nudge()
         self._hand_over(message)
-        if message.text and isinstance(self.screen, Framed):
-            self.screen.say(message.text)
+        if message.text and (framed := self.framed):
+            framed.say(message.text)
 
     def on_work_failed(self, message: WorkFailed) -> None:
         self.watch_store.nudge()
         self._hand_over(message)
-        if isinstance(self.screen, Framed):
-            self.screen.say(message.text.splitlines()[0], "error")
+        if framed := self.framed:
+            framed.say(message.text.splitlines()[0], "error")
 
     def _hand_over(self, message: WorkDone | WorkFailed) -> None:
         for screen in self.screen_stack:
@@ -218,8 +224,8 @@ class TluiApp(App[int]):
         from tlui.tui.screens.modals import ConfirmModal
 
         if state not in ("queued", "starting", "running", "evaluating", "stale"):
-            if isinstance(self.screen, Framed):
-                self.screen.say(f"{title} is {state}: there is nothing to stop", "warn")
+            if framed := self.framed:
+                framed.say(f"{title} is {state}: there is nothing to stop", "warn")
             return
         text = ["It stops at its next step, keeps the best weights and evaluates them."]
         if state == "queued":
@@ -234,8 +240,8 @@ class TluiApp(App[int]):
         """Put the run's folder on the clipboard of the terminal (OSC 52)."""
         path = str(self.home.run(run_id).path)
         self.copy_to_clipboard(path)
-        if isinstance(self.screen, Framed):
-            self.screen.say(f"copied {path}")
+        if framed := self.framed:
+            framed.say(f"copied {path}")
 
     # -- actions of every screen
 
@@ -311,8 +317,8 @@ class TluiApp(App[int]):
             sheet.repaint()
 
     def on_resize(self, event: events.Resize) -> None:
-        if isinstance(self.screen, Framed):
-            self.screen.update_frame()
+        if framed := self.framed:
+            framed.update_frame()
 
 
 async def _settled(*pumps: MessagePump) -> None:

@@ -7,7 +7,9 @@ import math
 import numpy as np
 
 from tlui.runs.format import metric
+from tlui.runs.status import GLYPHS as STATES
 from tlui.tui.chart.data import Timeline
+from tlui.tui.chart.glyphs import GLYPHS
 from tlui.tui.chart.plot import Curve, Plot
 from tlui.tui.lines import cells, plain
 
@@ -91,11 +93,11 @@ def test_without_colour_each_curve_carries_its_glyph() -> None:
     low, high = line_of([0.1] * 4), line_of([0.9] * 4)
     curves = [Curve("low", low.series["val"], 0), Curve("high", high.series["val"], 1)]
     got = picture(Plot("a", curves, kind="ascii", colour=False), 50, 7)
-    assert got.splitlines()[0].endswith("o low 0.1  x high 0.9")
+    assert got.splitlines()[0].endswith("A low 0.1  B high 0.9")
     upper, lower = got.splitlines()[1:3], got.splitlines()[3:5]
-    assert "x" in "".join(upper)
-    assert "o" in "".join(lower)
-    assert "o" not in "".join(upper)
+    assert "B" in "".join(upper)
+    assert "A" in "".join(lower)
+    assert "A" not in "".join(upper)
 
 
 def test_log_y_leaves_out_what_is_not_above_zero() -> None:
@@ -242,3 +244,10 @@ def test_every_curve_is_read_at_the_crosshair() -> None:
     plot.cursor = 3.0
     got = picture(plot, 78, 20)
     assert all(f"name {i} 0.5" in got for i in range(8))
+
+
+def test_a_series_never_has_the_sign_of_a_state() -> None:
+    states = {sign for signs in STATES.values() for sign in signs}
+    for signs in GLYPHS.values():
+        assert len(set(signs)) == 8
+        assert not set(signs) & states

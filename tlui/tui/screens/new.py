@@ -119,6 +119,7 @@ class NewScreen(Framed):
         if isinstance(message, WorkFailed):
             if message.what == "launch":
                 self._launching = False
+                self._to_mend(message.text)
             if message.what in ("launch", "load"):
                 self.forecast.refused(message.text)
         elif message.what == "check" and value.serial == self.serial:
@@ -163,6 +164,13 @@ class NewScreen(Framed):
             self._later("look", LOOK_SECONDS, self._look)
         else:
             self._count_later()
+
+    def _to_mend(self, refusal: str) -> None:
+        """Say beside its field what keeps the runs from being made, and go to the first one."""
+        form = self.form
+        found, _ = forecast.by_field(tuple(refusal.splitlines()), [f.path for f in form.fields])
+        form.problems = {**form.problems, **found}
+        form.go_to(next((f.path for f in form.fields if f.path in found), form.field.path))
 
     def _notes(self, checked: Checked) -> dict[str, str]:
         from tlui.recipe.catalogue import BACKBONES, weights_at_hand

@@ -53,6 +53,7 @@ class FormSheet(Sheet, can_focus=True):
         """Show another draft, the cursor on its first field."""
         self.draft = draft
         self.cursor = 0
+        self.values = {}
         self._renew()
         self.caret = len(self.text)
 

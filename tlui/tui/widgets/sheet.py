@@ -43,7 +43,7 @@ class Sheet(Widget):
 
     def redraw(self) -> None:
         """Build anew and repaint what differs."""
-        if self.is_mounted and self.app.screen is self.screen:
+        if self.is_mounted and self.is_attached and self.app.screen is self.screen:
             self._rebuild()  # a change under another screen would paint all of it; resuming redraws
 
     def _built(self) -> list[Line]:
