@@ -51,6 +51,7 @@ class Arrays:
         self.pixels = np.asarray(pixels, np.uint8)
         self.labels = np.asarray(labels)
         self.size = self.pixels.shape[1]
+        self.blocks = None
 
     def __len__(self):
         return len(self.pixels)

@@ -26,6 +26,8 @@ Index = npt.NDArray[np.int64]
 Progress = Callable[[int, int], None]
 """Called with (done, total), from one thread at a time."""
 
+WINDOW = 16
+"""Blocks of neighbours (`Pool.together`) that the order of an epoch mixes at a time."""
 SHOWN = 20
 """How many problems one message lists before `… and N more`."""
 
@@ -85,6 +87,11 @@ class Pool(ABC):
     def side(self) -> tuple[int, int] | None:
         """(h, w) of every item where the pool holds arrays of one size, else None."""
         return None
+
+    @property
+    def together(self) -> int:
+        """How many neighbours are read at the cost of one; 1 where each has its own."""
+        return 1
 
 
 class Subset(Pool):

@@ -65,6 +65,8 @@ class Images:
     """Why they are streamed, for the log."""
     lost: list[tuple[str, str]] = field(default_factory=list)
     """(name, reason) of images that could be decoded at the start but not since: given as black."""
+    blocks: Index | None = None
+    """int64 (n,), which block each image is read with; None where each is read by itself."""
     _block: Block | None = None
     _rows: Index | None = None
     _decode: Callable[[Index], Pixels] | None = None
@@ -147,6 +149,7 @@ def open_images(
         streamed=held.block is None,
         key=digest([held.key.encode(), rows.astype("<i8").tobytes()]),
         note=held.note,
+        blocks=rows // chosen.pool.together if chosen.pool.together > 1 else None,
         _block=held.block,
         _rows=rows,
         _lease=held.lease,

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tlui.data.items import WINDOW
 from tlui.recipe.schema import Augment
 
 FLIP_H, FLIP_V, CROP_Y, CROP_X, ANGLE, ZOOM, SHIFT_X, SHIFT_Y = range(8)
@@ -47,9 +48,20 @@ def uniforms(seed: int, epoch: int, indices: np.ndarray, streams: int) -> np.nda
     return (keys(seed, epoch, indices, streams) >> np.uint64(11)) * 2.0**-53
 
 
-def order(seed: int, epoch: int, count: int) -> np.ndarray:
-    """int64 (count,): the order of an epoch, a function of (seed, epoch)."""
-    return np.argsort(keys(seed ^ 0x5EED, epoch, np.arange(count), 1)[:, 0], kind="stable")
+def order(seed: int, epoch: int, count: int, blocks: np.ndarray | None = None) -> np.ndarray:
+    """int64 (count,): the order of an epoch, a function of (seed, epoch).
+
+    Args:
+        blocks: int64 (count,), which block each image is read with. Then blocks are shuffled, and
+            images within every `WINDOW` blocks of that order; all images at once where there are
+            no more.
+    """
+    chances = keys(seed ^ 0x5EED, epoch, np.arange(count), 1)[:, 0]
+    if blocks is None or not count:
+        return np.argsort(chances, kind="stable")
+    _, number = np.unique(blocks, return_inverse=True)
+    shuffled = np.argsort(keys(seed ^ 0xB10C5, epoch, np.arange(number.max() + 1), 1)[:, 0])
+    return np.lexsort((chances, np.argsort(shuffled)[number] // WINDOW))
 
 
 def warps(augment: Augment) -> bool:

@@ -66,11 +66,7 @@ class Callers:
         pool = ThreadPoolExecutor(self._count, thread_name_prefix="forward")
         try:
             for batch in self._read(batches):
-                pieces = self._pieces(batch[1])
-                if not self._warm or (self._splits is None and len(pieces) > 1):
-                    self._try(batch[1], pieces, pool)
-                    pieces = self._pieces(batch[1])
-                ahead.append((batch, [pool.submit(self._timed, x) for x in pieces]))
+                ahead.append((batch, self._calls(batch[1], pool)))
                 while sum(len(calls) for _, calls in ahead) > 2 * self._count and len(ahead) > 2:
                     yield _joined(*ahead.popleft())
             while ahead:
@@ -93,13 +89,20 @@ class Callers:
         edges = [len(x) * i // count for i in range(count + 1)]
         return [x] if count == 1 else [x[a:b] for a, b in pairwise(edges)]
 
-    def _try(self, x: Any, pieces: list[Any], pool: ThreadPoolExecutor) -> None:
-        """Trace and warm up; then find out whether pieces give the same as the whole."""
-        whole = self._run(x)
+    def _calls(self, x: Any, pool: ThreadPoolExecutor) -> list[Future[np.ndarray]]:
+        """A batch's pieces on their way; the first batch traces, warms up and shows whether pieces
+        give the same as the whole."""
+        pieces = self._pieces(x)
+        unknown = self._splits is None and len(pieces) > 1
+        whole = self._run(x) if unknown or not self._warm else None
         self._warm = True
-        if len(pieces) > 1:
-            parts = np.concatenate(list(pool.map(self._run, pieces)))
+        calls = [pool.submit(self._timed, piece) for piece in pieces]
+        if unknown and whole is not None:
+            parts = np.concatenate([call.result() for call in calls])
             self._splits = parts.tobytes() == whole.tobytes()
+            if not self._splits:
+                return [pool.submit(self._timed, x)]
+        return calls
 
     def _timed(self, x: Any) -> np.ndarray:
         with self._busy:

@@ -32,6 +32,8 @@ class Features:
 
     array: np.ndarray
     labels: np.ndarray
+    blocks: np.ndarray | None
+    """As of the images."""
     seconds: float
     """Inference it took, reading images left out."""
     lease: Lease | None = None
@@ -90,7 +92,7 @@ class FeatureFeed:
             return self._streamed(self.stream, learner, epoch, start, rate)
         if self.table is None:
             found = self._seen(epoch)
-            order = change.order(self.seed, epoch, len(found.labels))
+            order = change.order(self.seed, epoch, len(found.labels), found.blocks)
             return self._one_by_one(learner, found, order, start, rate)
         table, rows = self.table, self.rows(epoch)
 
@@ -121,8 +123,9 @@ class FeatureFeed:
 
     def rows(self, epoch: int) -> np.ndarray:
         """Rows of the table in the order of an epoch it knows: int64 (n,)."""
-        count = len(self._seen(epoch).labels)
-        order = change.order(self.seed, epoch, count)
+        found = self._seen(epoch)
+        count = len(found.labels)
+        order = change.order(self.seed, epoch, count, found.blocks)
         if not self.views:
             return order
         return order + list(self.views).index(change.view(self.augment, epoch)) * count

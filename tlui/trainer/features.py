@@ -189,14 +189,15 @@ def _features(prefix: Prefix, source: _Source, key: str, told: Told) -> Features
     try:
         lease = obtain("features", key, store, size, waiting=lambda: told(0, len(images)))
         array = np.memmap(lease.path / FILE, dtype, "r", 0, shape).view(np.ndarray)
-        return Features(array, images.labels, float(lease.meta["seconds"]), lease)
+        seconds = float(lease.meta["seconds"])
+        return Features(array, images.labels, images.blocks, seconds, lease)
     except NoRoomError:
         if size > memory_for_tables():
             return None
     array, before = np.empty(shape, dtype), source.forward.seconds
     for start, x in _compute(source, told):
         array[start : start + len(x)] = x
-    return Features(array, images.labels, source.forward.seconds - before)
+    return Features(array, images.labels, images.blocks, source.forward.seconds - before)
 
 
 def _compute(source: _Source, told: Told) -> Iterator[tuple[int, np.ndarray]]:

@@ -30,6 +30,10 @@ class ImageSource(Protocol):
     def labels(self) -> np.ndarray:
         """int64 (n,)."""
 
+    @property
+    def blocks(self) -> np.ndarray | None:
+        """int64 (n,), which block each image is read with; None: each by itself."""
+
     def __len__(self) -> int: ...
 
     def batch(self, indices: np.ndarray, /) -> np.ndarray:
@@ -90,7 +94,9 @@ def batches(
     count = len(images)
     steps = steps_in(count, batch_size)
     natural = epoch is None or in_order
-    positions = np.arange(count) if natural else change.order(seed, epoch or 0, count)
+    positions = (
+        np.arange(count) if natural else change.order(seed, epoch or 0, count, images.blocks)
+    )
     active = augment if epoch is not None and change.changes(augment) else None
     view = change.view(active, epoch) if active is not None and epoch is not None else 0
     labels = np.asarray(images.labels, np.int32)

@@ -23,6 +23,7 @@ from tlui.recipe.schema import Experiment
 from tlui.recipe.toml import load_experiment
 from tlui.runs.directory import RunDirectory
 from tlui.trainer.failure import explain
+from tlui.trainer.lean import lean_import
 from tlui.trainer.output import stdout_for_answers
 
 if TYPE_CHECKING:
@@ -35,9 +36,9 @@ def predict(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     Raises:
         TluiError: The run's settings or weights cannot be used.
     """
-    from tlui.trainer.callers import Callers
-    from tlui.trainer.environment import prepare_devices
-
+    with lean_import():
+        from tlui.trainer.callers import Callers
+        from tlui.trainer.environment import prepare_devices
     run = RunDirectory(Path(request["run"]))
     experiment = load_experiment(run.preset)
     batch_size = request.get("batch_size") or (

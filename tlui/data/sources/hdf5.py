@@ -1,37 +1,60 @@
 """PatchCamelyon's layout: `…train_x.h5` and `…train_y.h5`, valid (or val) and test likewise.
 
-`x` is (N, h, w, 3) uint8, `y` (N, 1, 1, 1) or any shape with N integers. Files are streamed in
-contiguous blocks, never loaded whole: the real train split is 7.2 GB. Where `x` is stored in one
-piece, without chunks or compression, it is memory-mapped.
+`x` is (N, h, w, 3) uint8, `y` (N, 1, 1, 1) or any shape with N integers. Files are never loaded
+whole: the real train split is 7.2 GB. Where `x` is stored in one piece, without chunks or
+compression, images are read where they lie. Otherwise neighbours are read together and kept while
+the epoch's order, which is shuffled in such blocks, may ask for them.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tlui.data.block import Block
-from tlui.data.items import BadImage, Found, Group, Index, Numbered, Pixels, Pool, capped, digest
+from tlui.data.items import (
+    WINDOW,
+    BadImage,
+    Found,
+    Group,
+    Index,
+    Numbered,
+    Pixels,
+    Pool,
+    capped,
+    digest,
+)
 from tlui.errors import DataError
 from tlui.recipe.sources import HDF5Source, SplitName
 
 SUFFIXES = (".h5", ".hdf5")
 WORDS: dict[str, SplitName] = {"train": "train", "valid": "val", "val": "val", "test": "test"}
-BLOCK = 256
-"""Images read at once."""
+BLOCK_BYTES = 2 * 2**20
+"""About what is read at once where chunks have to be taken apart."""
 
 
 class HDF5Images(Pool):
-    """The dataset `x` of one file. Thread-safe (HDF5 has one global lock)."""
+    """The dataset `x` of one file. Thread-safe (HDF5 has one global lock).
 
-    def __init__(self, path: Path, key: str, shape: tuple[int, ...]) -> None:
+    Args:
+        chunk: Images of a chunk of it; 0 where it is stored in one piece.
+    """
+
+    def __init__(self, path: Path, key: str, shape: tuple[int, ...], chunk: int = 0) -> None:
         self._path = path
         self._key = key
         self._shape = shape
+        self._together = 1
+        if chunk:
+            chunks = BLOCK_BYTES // (chunk * int(np.prod(shape[1:])))
+            self._together = max(1, chunks) * chunk
+        self._held: OrderedDict[int, Pixels] = OrderedDict()
+        self._holding = threading.Lock()
         self._lock = threading.Lock()
         self._file: Any = None
         self._pid = 0
@@ -46,24 +69,50 @@ class HDF5Images(Pool):
         return self._shape[1], self._shape[2]
 
     def read(self, item: int) -> Pixels:
-        pixels: Pixels = self.read_many(np.array([item]))[0]
-        return pixels
+        out = np.empty((*self._shape[1:3], 3), np.uint8)
+        out[:] = self._read(item, item + 1)[0]
+        return out
+
+    @property
+    def together(self) -> int:
+        return self._together
 
     def read_many(self, items: Index) -> Pixels:
         """Items in the order asked for; neighbours in the file are read as one block."""
         out = np.empty((len(items), *self._shape[1:3], 3), np.uint8)
+        if self._together > 1:
+            blocks = items // self._together
+            for block in np.unique(blocks).tolist():
+                here = blocks == block
+                out[here] = self._hold(block)[items[here] - block * self._together]
+            return out
         by_place = np.argsort(items, kind="stable")
         wanted = items[by_place]
         breaks = np.flatnonzero(np.diff(wanted) != 1) + 1
+        for run in np.split(np.arange(len(wanted)), breaks):
+            if len(run):
+                start = int(wanted[run[0]])
+                out[by_place[run]] = self._read(start, start + len(run))
+        return out
+
+    def _hold(self, block: int) -> Pixels:
+        """All images of a block, of which as many are kept as two windows of the order have."""
+        with self._holding:
+            found = self._held.pop(block, None)
+            if found is None:
+                start = block * self._together
+                found = self._read(start, start + self._together)
+            self._held[block] = found
+            if len(self._held) > 2 * WINDOW:
+                self._held.popitem(last=False)
+            return found
+
+    def _read(self, start: int, stop: int) -> Pixels:
         try:
-            data = self._open()
-            for run in np.split(np.arange(len(wanted)), breaks):
-                if len(run):
-                    start = int(wanted[run[0]])
-                    out[by_place[run]] = data[start : start + len(run)]
+            found: Pixels = self._open()[start:stop]
         except (OSError, KeyError) as error:
             raise BadImage(f"{self._path} cannot be read: {error}") from None
-        return out
+        return found
 
     def block(self) -> Block | None:
         data = self._open()
@@ -153,11 +202,11 @@ def _pairs(root: Path) -> dict[SplitName, tuple[Path, Path]]:
 
 
 def _pair(x: Path, y: Path, problems: list[str]) -> tuple[HDF5Images, Index]:
-    key, shape, dtype = _look(x, "x", problems)
+    key, shape, dtype, chunk = _look(x, "x", problems)
     if len(shape) != 4 or shape[3] not in (1, 3) or dtype != np.uint8 or 0 in shape[1:]:
         problems.append(f"{x.name}: x is {dtype} {shape}; expected uint8 (N, height, width, 3)")
         raise _Mismatch
-    label_key, label_shape, label_type = _look(y, "y", problems)
+    label_key, label_shape, label_type, _ = _look(y, "y", problems)
     size = int(np.prod(label_shape)) if label_shape else 0
     if not np.issubdtype(label_type, np.integer) and label_type != np.bool_:
         problems.append(f"{y.name}: y is {label_type}; expected integers")
@@ -172,11 +221,12 @@ def _pair(x: Path, y: Path, problems: list[str]) -> tuple[HDF5Images, Index]:
     if len(labels) and labels.min() < 0:
         problems.append(f"{y.name}: negative label {labels.min()}")
         raise _Mismatch
-    return HDF5Images(x, key, shape), labels
+    return HDF5Images(x, key, shape, chunk), labels
 
 
-def _look(path: Path, wanted: str, problems: list[str]) -> tuple[str, tuple[int, ...], Any]:
-    """Name, shape and type of the dataset `wanted`, or of the only one there."""
+def _look(path: Path, wanted: str, problems: list[str]) -> tuple[str, tuple[int, ...], Any, int]:
+    """Name, shape and type of the dataset `wanted`, or of the only one there; and how many rows
+    a chunk of it has, 0 without chunks."""
     import h5py
 
     try:
@@ -187,7 +237,8 @@ def _look(path: Path, wanted: str, problems: list[str]) -> tuple[str, tuple[int,
                 has = ", ".join(keys) or "none"
                 problems.append(f'{path.name}: no dataset "{wanted}"; it has: {has}')
                 raise _Mismatch
-            return key, tuple(file[key].shape), file[key].dtype
+            found = file[key]
+            return key, tuple(found.shape), found.dtype, found.chunks[0] if found.chunks else 0
     except OSError as error:
         problems.append(f"{path.name}: not readable as HDF5, damaged or truncated ({error})")
         raise _Mismatch from None
