@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from faults.test_front_ends import FrontEnd
+from tui.driving import Make, ready, screen_text, until
 
 from tlui.errors import PresetError
+from tlui.runs.directory import Home
 from tlui.tui.app import TluiApp
 from tlui.tui.keys import FORBIDDEN, KEYS, SCOPES, SHOWN, TOGETHER, KeyTable, markdown
 from tlui.tui.screens.board import BoardScreen, PivotTable
@@ -64,6 +68,28 @@ def test_own_keys_replace_the_defaults_everywhere() -> None:
     assert ("X", "stop") in table.footer("run")
     assert "`X`" in markdown(table)
     assert "| One run | `X` |" in markdown(table)
+
+
+async def test_own_keys_come_from_the_configuration(home: Home, make: Make) -> None:
+    make()
+    Path(os.environ["TLUI_CONFIG"]).write_text('[keys]\nnew = "T"\n')
+    async with TluiApp(home).run_test() as pilot:
+        await ready(pilot)
+        await until(pilot, lambda: "T new" in screen_text(pilot.app), "the key in the footer")
+        await pilot.press("T")
+        await until(pilot, lambda: isinstance(pilot.app.screen, NewScreen), "the form")
+
+
+def test_without_a_configuration_nothing_is_imported_to_read_one(make: Make) -> None:
+    """Half as long as all that is done for the first runs on the screen."""
+    run = make()
+    terminal = FrontEnd()
+    try:
+        terminal.until(run.read_meta()["name"])
+        terminal.until("cpu")  # the store's thread has done all it does
+        assert "pydantic_core" not in Path(f"/proc/{terminal.process.pid}/maps").read_text()
+    finally:
+        terminal.end("kill")
 
 
 @pytest.mark.parametrize(

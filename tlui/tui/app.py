@@ -107,12 +107,16 @@ class TluiApp(App[int]):
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
-        """What can wait until the first screen stands: reading the store and the configuration."""
+        """What can wait until the first screen stands: reading the store."""
         if not gc.isenabled():
             gc.freeze()
             gc.enable()
         self.watch_store.start()
+
+    def _configure(self) -> None:
+        """Once: what can wait until the first runs stand, for it takes longer than they do."""
         if self.configured:
+            self.configured = False
             self.work_on("configuration", _configuration)
 
     def on_unmount(self) -> None:
@@ -152,6 +156,7 @@ class TluiApp(App[int]):
             self.bell()
         self.page = message.page
         self.counts = counts
+        self.call_after_refresh(self._configure)
         for screen in self.screen_stack:
             if isinstance(screen, Framed):
                 screen.refreshed()
@@ -175,6 +180,7 @@ class TluiApp(App[int]):
             framed.say(message.text)
 
     def on_work_failed(self, message: WorkFailed) -> None:
+        self._configure()
         self.watch_store.nudge()
         self._hand_over(message)
         if framed := self.framed:
@@ -356,6 +362,10 @@ def _textual_theme(kind: str) -> TextualTheme:
 
 def _configuration() -> tuple[tuple[KeyTable, bool], str]:
     """What the person's configuration says: the key table, and whether to ring the bell."""
+    from tlui.recipe.place import config_path
+
+    if not config_path().exists():
+        return (KeyTable(), False), ""
     from tlui.recipe.config import load_config
 
     config = load_config()
