@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
+from pathlib import Path
+from typing import Any, ClassVar
 
+import pytest
 from scheduler.bench import Bench, kill, wait_for, waits_for_lock
 
 from tlui.runs.directory import RunDirectory
@@ -12,6 +16,8 @@ from tlui.runs.process import start_time
 from tlui.runs.status import ENDED, read_status
 from tlui.scheduler import control
 from tlui.scheduler.claims import Claims
+from tlui.scheduler.order import Wishes
+from tlui.scheduler.start import start
 from tlui.scheduler.worker import alike
 
 CONFIG = {"backbone.name": "MobileNetV2", "dataset.path": "/data", "train.devices": 1}
@@ -212,3 +218,98 @@ class TestAlike:
     def test_not_over_several_devices(self, bench: Bench) -> None:
         several = {**CONFIG, "train.devices": 2}
         assert not alike(bench.add("a", config=several), bench.add("b", config=several))
+
+
+NVML = """
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+def nvmlInit(): pass
+def nvmlDeviceGetCount(): return 1
+def nvmlDeviceGetHandleByIndex(index): return index
+def nvmlDeviceGetUUID(gpu): return "GPU-stand-in"
+def nvmlDeviceGetName(gpu): return "Stand-in"
+def nvmlDeviceGetUtilizationRates(gpu): return SimpleNamespace(gpu=0)
+
+def nvmlDeviceGetMemoryInfo(gpu):
+    used = 6000 * len(nvmlDeviceGetComputeRunningProcesses(gpu))
+    return SimpleNamespace(total=16000 << 20, free=(16000 - used) << 20, used=used << 20)
+
+def nvmlDeviceGetComputeRunningProcesses(gpu):
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"CUDA_VISIBLE_DEVICES=GPU-stand-in" in (folder / "environ").read_bytes():
+                pid = int(folder.name) + {offset}
+                found.append(SimpleNamespace(pid=pid, usedGpuMemory=6000 << 20))
+        except OSError:
+            pass
+    return found
+"""
+"""The driver's library of a machine whose one GPU holds whatever was started for it."""
+
+
+class TestOnAGPU:
+    FROZEN: ClassVar = {**CONFIG, "phase.0.freeze": "backbone"}
+
+    def start(
+        self, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset: int = 0
+    ) -> None:
+        """As on such a machine; `offset` makes process numbers those of another namespace."""
+        path = tmp_path / "driver" / "pynvml.py"
+        path.parent.mkdir()
+        path.write_text(NVML.replace("{offset}", str(offset)))
+        monkeypatch.setenv("PYTHONPATH", str(path.parent))
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        spec = importlib.util.spec_from_file_location("stand_in_nvml", path)
+        assert spec is not None and spec.loader is not None
+        nvml = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(nvml)
+        start(bench.home, bench.trainer, nvml)
+
+    def add(self, bench: Bench, config: dict[str, Any], **wishes: Any) -> list[RunDirectory]:
+        wanted = Wishes(device="gpu", **wishes)
+        return [bench.add(f"finish-again-{i}", wanted, config=config) for i in range(3)]
+
+    def placed(self, runs: list[RunDirectory]) -> set[str]:
+        found = [read_status(run.status) for run in runs]
+        return {status.device for status in found if status is not None and status.device}
+
+    @pytest.mark.parametrize("wishes", [{}, {"min_free_memory": 12_000}])
+    def test_frozen_backbones_follow_one_another(
+        self,
+        bench: Bench,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        wishes: dict[str, int],
+    ) -> None:
+        runs = self.add(bench, self.FROZEN, **wishes)
+        self.start(bench, tmp_path, monkeypatch)
+        bench.ended(*runs)
+        bench.quiet()
+        assert bench.starts() == [run.id for run in runs]
+        assert len({pid(run) for run in runs}) == 1
+        assert self.placed(runs) == {"Stand-in (GPU-stand-in)"}
+        assert (bench.home.path / "coming").read_text().split() == [run.id for run in runs[1:]]
+
+    def test_others_leave_the_gpu_to_the_next(
+        self, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        runs = self.add(bench, {**CONFIG, "phase.0.freeze": "none"})
+        self.start(bench, tmp_path, monkeypatch)
+        bench.ended(*runs)
+        bench.quiet()
+        assert bench.starts() == [run.id for run in runs]
+        assert len({pid(run) for run in runs}) == 3
+
+    def test_where_the_driver_counts_processes_otherwise(
+        self, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """In a container: the trainer that waits looks like somebody's, and has to go first."""
+        runs = self.add(bench, self.FROZEN)
+        self.start(bench, tmp_path, monkeypatch, offset=10_000_000)
+        bench.ended(*runs)
+        bench.quiet()
+        assert bench.starts() == [run.id for run in runs]
+        assert len({pid(run) for run in runs}) == 3

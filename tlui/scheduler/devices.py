@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -52,6 +52,12 @@ class Device:
     def label(self) -> str:
         """What status.json says: `cpu`, or name and UUID."""
         return self.key if self.kind == "cpu" else f"{self.name} ({self.key})"
+
+    def without(self, pid: int) -> Device:
+        """As it will be once that process has ended."""
+        stay = tuple(process for process in self.processes if process.pid != pid)
+        freed = sum(process.memory_mb for process in self.processes if process.pid == pid)
+        return replace(self, processes=stay, memory_free_mb=self.memory_free_mb + freed)
 
 
 @dataclass(frozen=True)

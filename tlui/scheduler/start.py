@@ -72,6 +72,7 @@ def start_next(
     nvml: Any = None,
     offer: Offer | None = None,
     leaving: str = "",
+    idle: int = 0,
 ) -> list[str]:
     """`start` for a supervisor.
 
@@ -84,6 +85,8 @@ def start_next(
             go on to another.
         leaving: The run that supervisor is done with, and still holds: its devices go to what
             starts first, and nobody else gets them in between.
+        idle: The pid of its trainer, where that waits for what `offer` takes: its part of a GPU
+            is as good as free.
     """
     _reap()
     require_room(home)
@@ -105,7 +108,7 @@ def start_next(
         if trouble is not None or (wishes, 1) in full:
             continue
         if devices is None:
-            devices = list_devices(nvml)
+            devices = [device.without(idle) for device in list_devices(nvml)]
         if not choose(wishes, 1, devices, claims).devices:
             full.add((wishes, 1))
             continue

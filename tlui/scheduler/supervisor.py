@@ -31,7 +31,7 @@ from tlui.scheduler import order
 from tlui.scheduler.claims import CPU, Claims
 from tlui.scheduler.ending import not_started, note, oom_kills, settle
 from tlui.scheduler.launch import COMING, environment, shortage
-from tlui.scheduler.worker import Worker, alike, kill_group
+from tlui.scheduler.worker import Worker, alike, kill_group, may_go_on
 
 if TYPE_CHECKING:
     from tlui.scheduler.notify import Ended
@@ -174,7 +174,11 @@ def _following(
         taken.append((other, status))
         return True
 
-    ended += _start_next(home, orders, offer, leaving=run.id)
+    ended += _start_next(home, orders, offer, run.id, worker.pid if worker.waits else 0)
+    if not taken and worker.waits:
+        worker.dismiss()
+        if orders.devices != (CPU,):  # what it held of a GPU is free only now
+            ended += _start_next(home, orders, offer)
     return taken[0] if taken else None
 
 
@@ -246,7 +250,8 @@ def _train(
     ready, before = orders.ready, oom_kills()
     env = environment(orders.devices, orders.label, os.environ)
     alikes, others = _coming(home, run)
-    if orders.devices == (CPU,):
+    goes_on = may_go_on(run, orders.devices)
+    if goes_on:
         env[COMING] = " ".join(alikes)
     else:
         others += len(alikes)  # each has a process of its own
@@ -255,7 +260,7 @@ def _train(
     try:
         for word in REQUESTS:
             (run.requests / word).unlink(missing_ok=True)
-        worker.prepare(command, arguments, env, run.log, orders.devices)  # trains after `go` only
+        worker.prepare(command, arguments, env, run.log, goes_on)  # trains after `go` only
         write_status(run.status, starting)
         ready = _answer(ready, MINE)
         while True:
@@ -264,7 +269,7 @@ def _train(
             if worker.go(run):
                 break
             worker.bury()  # died while it waited: this run gets a process of its own
-            worker.prepare(command, arguments, env, run.log, orders.devices)
+            worker.prepare(command, arguments, env, run.log, goes_on)
     except OSError as error:
         worker.dismiss()
         if lacking := shortage(error):
@@ -340,7 +345,7 @@ def _tell(home: Home, orders: Orders, signals: Signals, ended: Sequence[Ended]) 
 
 
 def _start_next(
-    home: Home, orders: Orders, offer: Offer | None = None, leaving: str = ""
+    home: Home, orders: Orders, offer: Offer | None = None, leaving: str = "", idle: int = 0
 ) -> list[Ended]:
     """Start what fits next; the runs that were found at their end on the way."""
     from tlui.scheduler.start import start_next
@@ -349,11 +354,11 @@ def _start_next(
     try:
         if leaving:
             try:
-                start_next(home, ended, orders.trainer, offer=offer, leaving=leaving)
+                start_next(home, ended, orders.trainer, offer=offer, leaving=leaving, idle=idle)
             finally:
                 Claims(home).release(leaving)
         # Once more after that: what was queued meanwhile found the device taken.
-        start_next(home, ended, orders.trainer, offer=offer)
+        start_next(home, ended, orders.trainer, offer=offer, idle=idle)
     except (TluiError, OSError) as error:
         print(f"tlui: the queue does not go on: {error}", file=sys.stderr, flush=True)
     return ended

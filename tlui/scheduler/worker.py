@@ -5,7 +5,8 @@ features, traced graphs. So a trainer that finished a run says so on a socket an
 supervisor hands it the next run of the queue if that is alike, or hangs up. Each run is claimed,
 recorded and settled as if it had a process of its own: its status names the trainer before the
 trainer hears of it, a trainer that dies takes only the run it is training with it, and a
-supervisor that dies hangs up. Only on the CPU: a GPU's memory is freed by the end of a process.
+supervisor that dies hangs up. On a GPU this goes for runs whose backbone is frozen throughout: of
+others a trainer holds much memory, which only the end of a process frees.
 
 Where a run needs a process of its own and more are to come, that process is a fork of one that
 has imported TensorFlow (`forkserver`), once that is ready.
@@ -96,19 +97,20 @@ class Worker:
         arguments: Sequence[str],
         env: Mapping[str, str],
         log: Path,
-        devices: Sequence[str],
+        goes_on: bool,
     ) -> None:
         """Make one that waits at its gate, unless there is one that waits for a run.
 
         Args:
             command: Of trainers, to which `arguments` are added.
+            goes_on: Whether it may be handed another run when it is done.
 
         Raises:
             OSError: No log, no process.
         """
         if self.waits:
             return
-        self._line = Line() if tuple(devices) == (CPU,) else None
+        self._line = Line() if goes_on else None
         self._child = self._forked(arguments, env, log)
         if self._child is None:
             self._child = spawn([*command, *arguments], env, log, self._line)
@@ -198,6 +200,14 @@ def alike(run: RunDirectory, other: RunDirectory) -> bool:
     frozen throughout in both or in neither, for which the process is set up when it starts."""
     ours, theirs = (_kind(x.read_meta().get("config")) for x in (run, other))
     return ours is not None and ours == theirs and ours.get("train.devices", 1) == 1
+
+
+def may_go_on(run: RunDirectory, devices: Sequence[str]) -> bool:
+    """Whether a trainer on these devices may be handed another run after this one."""
+    if tuple(devices) == (CPU,):
+        return True
+    kind = _kind(run.read_meta().get("config"))
+    return len(devices) == 1 and kind is not None and bool(kind["frozen"])
 
 
 def _kind(config: Any) -> dict[str, Any] | None:

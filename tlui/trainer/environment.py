@@ -67,6 +67,8 @@ def prepare_devices(wanted: int, callers: bool = False) -> Devices:
                 f"train.devices = {wanted}, but {len(gpus)} GPU(s) are visible here; "
                 f"ask for {len(gpus)} or give the run more GPUs"
             )
+        for i in range(wanted):  # this process may have trained other runs
+            tf.config.experimental.reset_memory_stats(f"GPU:{i}")
         names = [_gpu_name(gpu) for gpu in gpus[:wanted]]
         label = names[0] if wanted == 1 else f"{wanted} x {names[0]}"
         used = [f"GPU:{i}" for i in range(wanted)]
