@@ -266,6 +266,14 @@ async def test_from_a_preset_with_what_was_changed(open_app: Open) -> None:
         await shows(pilot, "changed from the preset", "train.batch_size  32 → 64")
 
 
+async def test_a_named_dataset_without_a_place_says_where_to_give_it(open_app: Open) -> None:
+    text = SMALL.replace('source = "digits"', 'name = "food-101"')
+    async with open_app().run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        pilot.app.push_screen(NewScreen(Draft(tomllib.loads(text))))
+        await shows(pilot, "data to mend", "where food-101 lies is not known: give its path")
+
+
 async def test_saving_as_a_preset(open_app: Open, tmp_path: Path) -> None:
     target = tmp_path / "mine.toml"
     async with open_app().run_test(size=(120, 40)) as pilot:

@@ -89,7 +89,15 @@ def by_field(problems: tuple[str, ...], paths: list[str]) -> tuple[dict[str, str
 def look_at_data(dataset: Any, key: str, pictures: int) -> Seen:
     """Classes, counts and a thumbnail of each class; may block."""
     from tlui.data.table import open_dataset
+    from tlui.recipe.place import config_path
+    from tlui.recipe.resolve import UNKNOWN_PATH
 
+    if getattr(dataset, "path", None) == UNKNOWN_PATH:
+        return Seen(
+            key,
+            error=f"where {dataset.name} lies is not known: give its path in the form, or for good "
+            f'under [datasets] in {config_path()}: {dataset.name} = "FOLDER"',
+        )
     try:
         table = open_dataset(dataset)
     except TluiError as error:

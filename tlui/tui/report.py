@@ -162,7 +162,8 @@ def confusion_lines(split: dict[str, Any], name: str, width: int, look: Theme) -
         for j, count in enumerate(row[:shown]):
             line.append((pad(str(count), cell - 1, True) + " ", heat(count / total, i == j, look)))
         recall = row[i] / total if i < len(row) else 0.0
-        line.append((f"{recall * 100:4.0f}%", "dim"))
+        if cells(line) + 5 <= width:
+            line.append((f"{recall * 100:4.0f}%", "dim"))
         lines.append(clip(line, width))
     if shown < len(matrix):
         lines.append([(f" {len(matrix) - shown} more columns need a wider terminal", "dim")])
@@ -189,14 +190,21 @@ def class_lines(split: dict[str, Any], name: str, width: int, ascii: bool) -> li
     """Precision, recall, F1 and images of each class."""
     classes = split.get("classes") or []
     label = min(max((cells([(printable(c.get("name")), "")]) for c in classes), default=5), 28)
-    head: Line = [(" " + pad(f"by class ({name})", max(label, 16)), "title")]
-    head += [(pad(t, 10, True), "dim") for t in ("precision", "recall", "f1", "images")]
-    lines = [head]
+    title = f" by class ({name})"
+    first, cell = max(label, 16), 10
+    if 1 + first + 4 * cell > width:  # little room: the title above, the columns close together
+        first = min(label, max(width - 1 - 4 * 7, 4))
+        cell = max((width - 1 - first) // 4, 7)
+    apart = len(title) > 1 + first
+    head: Line = [(pad("" if apart else title, 1 + first), "title")]
+    names = ("precision" if cell > 9 else "prec", "recall", "f1", "images")
+    head += [(pad(t, cell, True), "dim") for t in names]
+    lines = [[(title, "title")], head] if apart else [head]
     for row in classes:
-        line: Line = [(" " + pad(printable(row.get("name")), max(label, 16)), "")]
+        line: Line = [(" " + pad(printable(row.get("name")), first), "")]
         for key in ("precision", "recall", "f1"):
-            line.append((pad(format.metric(row.get(key), ascii), 10, True), "value"))
-        line.append((pad(format.count(row.get("support"), ascii), 10, True), "dim"))
+            line.append((pad(format.metric(row.get(key), ascii), cell, True), "value"))
+        line.append((pad(format.count(row.get("support"), ascii), cell, True), "dim"))
         lines.append(line)
     return lines
 
