@@ -219,6 +219,22 @@ class TestFolded:
                     found.append(file["probabilities"])
             assert np.abs(found[0] - found[1]).max() < 5e-3
 
+    def test_evaluates_what_was_tuned(self, home, photos):
+        phase = {**TOP, "freeze": "none"}
+        exact, folded = (
+            make_run(home, frozen(train={"features": how}, phase=[phase])(photos))
+            for how in ("exact", "folded")
+        )
+        for run in (exact, folded):
+            assert train(run).state == "finished"
+        assert_same_arrays(last_weights(exact), last_weights(folded))
+        found = []
+        for run in (exact, folded):
+            with np.load(run.predictions / "test.npz") as file:
+                found.append(file["probabilities"])
+        assert found[0].tobytes() != found[1].tobytes()  # another path was taken
+        np.testing.assert_allclose(*found, rtol=0, atol=5e-5)
+
     def test_does_not_share_features_with_exact(self, home, photos, tmp_path):
         for how, count in (("exact", 3), ("folded", 6)):
             given = {"batch_size": 5, "features": how}

@@ -204,8 +204,8 @@ class Train(Table):
     steps_per_execution: PositiveInt = 1
     """Steps run in one call of the graph; a stop waits for them."""
     features: Literal["exact", "folded"] = "exact"
-    """How a frozen backbone computes: `folded` is faster, its numbers differ in the last digits
-    (up to 5e-5)."""
+    """How a frozen backbone and the final evaluation compute: `folded` is faster, its numbers
+    differ in the last digits (up to 5e-5)."""
 
     @staticmethod
     @rule("batch_size", "devices")

@@ -12,6 +12,7 @@ from tlui.trainer import reuse
 from tlui.trainer.dataset import throttled
 from tlui.trainer.environment import peak_memory, versions
 from tlui.trainer.evaluate import EvaluationStoppedError, Predictions, predict
+from tlui.trainer.model.fold import folded_network
 from tlui.trainer.model.variables import assign_variables
 from tlui.trainer.prepare import Run
 from tlui.trainer.signals import AskedToEndError
@@ -60,6 +61,9 @@ def _predictions(run: Run) -> Iterator[tuple[str, Predictions]]:
         trained = stage.traced.predictor(stage.forward)  # a graph that is traced already
     through = stage is None or stage.forward == run.network.logits
     whole = trained if through else predictor(run.network.logits)
+    if run.experiment.train.features == "folded" and run.experiment.train.devices == 1:
+        constant = folded_network(run.network)
+        whole = predictor(lambda x, training: constant(x))
     for split in run.experiment.evaluate.splits:
         told = throttled(run.reporter, run.requests, f"evaluating {split}", EvaluationStoppedError)
         try:
