@@ -88,6 +88,21 @@ def test_rearranging(home: Home, lab: Path) -> None:
     assert unknown.returncode != 0 and "nobody" in unknown.stderr
 
 
+def test_a_number_is_a_place_unless_it_is_a_run_as_well(home: Home, lab: Path) -> None:
+    assert tlui("queue", "add", lab).returncode == 0
+    one, two, three = names()
+    assert tlui("queue", "top", "2").returncode == 0 and names() == [two, one, three]
+    (lab.parent / "one.toml").write_text(PRESET)
+    assert tlui("queue", "add", lab.parent / "one.toml", "--name", "3").returncode == 0
+    assert names() == [two, one, three, "3"]
+    done = tlui("queue", "drop", "3")
+    third = order.entries(home)[2].run
+    assert done.returncode == 2 and f"3: may be place 3 in the queue ({third})" in done.stderr
+    assert tlui("queue", "drop", "3-3").returncode == 0 and names() == [two, one, "3"]
+    assert tlui("queue", "drop", "3").returncode == 0 and names() == [two, one]
+    assert tlui("queue", "drop", "9").returncode == 2
+
+
 def test_rearranging_several_at_once(home: Home, lab: Path) -> None:
     """A sweep by a filter, a stretch of the queue by its places; they keep their order."""
     for name in ("a", "b"):
@@ -99,7 +114,7 @@ def test_rearranging_several_at_once(home: Home, lab: Path) -> None:
         (("up", "3-4"), [b1, b3, a1, b2, a2, a3]),
         (("down", "-f", "preset:b"), [a1, b1, b3, a2, b2, a3]),
         (("down", "5-6", "4-4"), [a1, b1, b3, a2, b2, a3]),
-        (("top", "6-6", "1-1"), [a3, a1, b1, b3, a2, b2]),
+        (("top", "6", "1-1"), [a3, a1, b1, b3, a2, b2]),
     ):
         done = tlui("queue", *words)
         assert done.returncode == 0 and names() == then, (words, names(), done.stderr)

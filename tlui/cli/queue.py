@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,12 +25,13 @@ app = typer.Typer(
 )
 RunsArgument = Annotated[
     list[str] | None,
-    typer.Argument(help="Runs: id prefix, name or @last; or places in the queue: 3-7."),
+    typer.Argument(help="Runs: id prefix, name or @last; or places in the queue: 3, 3-7."),
 ]
 FilterOption = Annotated[
     str,
     typer.Option("--filter", "-f", help="Those that wait and match, as in the app: preset:birds."),
 ]
+PLACE = re.compile(r"\d{1,6}")
 PLACES = re.compile(r"(\d{1,6})-(\d{1,6})")
 
 
@@ -214,8 +216,31 @@ def _chosen(store: Home, words: list[str] | None, filter: str) -> list[RunDirect
                     raise TluiError(f"{word}: there are places 1 to {len(line)} in the queue", 2)
                 found += line[first - 1 : last]
             else:
-                found.append(resolve(store, word, index))
+                found.append(_one(word, line, partial(resolve, store, index=index)))
     return list(dict.fromkeys(found))
+
+
+def _one(
+    word: str, line: list[RunDirectory], resolve: Callable[[str], RunDirectory]
+) -> RunDirectory:
+    """The run that is meant by a word: at that place in the queue, or of that name."""
+    from tlui.errors import TluiError
+
+    place = int(word) if PLACE.fullmatch(word) else 0
+    if not 1 <= place <= len(line):
+        return resolve(word)
+    there = line[place - 1]
+    try:
+        run = resolve(word)
+    except TluiError:
+        return there
+    if run != there:
+        raise TluiError(
+            f"{word}: may be place {word} in the queue ({there.id}) or the run of that name "
+            f"({run.id}); give {word}-{word}, or an id",
+            2,
+        )
+    return run
 
 
 def _each(
