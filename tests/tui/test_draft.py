@@ -151,6 +151,17 @@ def test_every_field_takes_a_list_and_makes_a_sweep_of_it() -> None:
         assert draft.text(field.path) == ", ".join(values)
 
 
+@pytest.mark.parametrize("text", ["1e-3 .1", "1e-3  .1,", "1e-3, .1"])
+def test_numbers_may_stand_between_blanks(text: str) -> None:
+    draft = Draft()
+    draft.put("phase.0.lr.initial", text)
+    assert draft.document["sweep"] == {"phase.0.lr.initial": [1e-3, 0.1]}
+    draft.put("head.hidden", "64 32")
+    draft.put("dataset.path", "/my photos/2 3")
+    assert draft.document["head"]["hidden"] == [64, 32]
+    assert draft.document["dataset"]["path"] == "/my photos/2 3"
+
+
 def test_a_comma_makes_a_sweep_and_taking_it_back_ends_it() -> None:
     draft = small()
     draft.put("phase.0.lr.initial", "1e-3, 1e-4,1e-5")

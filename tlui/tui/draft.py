@@ -38,6 +38,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "inverse-time": {"rate": 0.5},
 }
 """What a policy cannot do without, as a first guess, when it is chosen in the form."""
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 START: dict[str, Any] = {
     "version": 1,
     "name": "my-run",
@@ -185,7 +186,7 @@ class Draft:
     def _put_field(self, path: str, text: str) -> None:
         parts = tuple(path.split("."))
         node = node_at(parts) or Node("leaf")
-        values = [_value(part, node) for part in text.split(",") if part.strip()]
+        values = [_value(part, node) for part in _alternatives(text, node)]
         if text.startswith("[") and node.kind == "list":
             values = [typed(text, node)]
         for table in self._tables():
@@ -243,6 +244,15 @@ class Draft:
             if before != after and field.path not in (DEVICE,):
                 found.append((field.path, before, after))
         return found
+
+
+def _alternatives(text: str, node: Node) -> list[str]:
+    """The values of a list: between commas; numbers may stand between blanks as well."""
+    parts = [part for part in text.split(",") if part.strip()]
+    numbers = [number for part in parts for number in part.split()]
+    if node.kind == "leaf" and not node.text and all(NUMBER.fullmatch(n) for n in numbers):
+        return numbers
+    return parts
 
 
 def _value(text: str, node: Node) -> Any:
