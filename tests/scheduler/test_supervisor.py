@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from scheduler.bench import Bench, kill, wait_for, waits_for_lock
 from scheduler.test_claims import forge
 
+import tlui
 from tlui.errors import TluiError
 from tlui.runs.directory import RunDirectory
 from tlui.runs.process import liveness, start_time
@@ -20,6 +24,7 @@ from tlui.scheduler.claims import Claims
 from tlui.scheduler.ending import judge
 from tlui.scheduler.order import Wishes
 from tlui.scheduler.queue import places
+from tlui.scheduler.supervisor import Orders
 
 
 class TestEnds:
@@ -264,8 +269,6 @@ class TestKilled:
         assert not Claims(bench.home).all()
 
     def test_a_run_killed_before_its_trainer_was_let_go_stays_queued(self, bench: Bench) -> None:
-        from dataclasses import replace
-
         from tlui.runs.process import identify
         from tlui.runs.status import write_status
 
@@ -307,3 +310,42 @@ def test_the_supervisor_is_small(bench: Bench) -> None:
     assert os.getsid(supervisor) == supervisor and os.getsid(trainer) == trainer
     bench.go()
     bench.ended(run)
+
+
+@pytest.mark.parametrize("what", ["own", "adopted"])
+def test_the_queue_goes_on_when_tlui_is_installed_anew_meanwhile(
+    bench: Bench, tmp_path: Path, what: str
+) -> None:
+    """What a supervisor has not imported by then does not fit to what it has."""
+    package = tmp_path / "site" / "tlui"
+    shutil.copytree(Path(tlui.__file__).parent, package)
+    first, second = bench.add("wait"), bench.add("finish")
+    orders = Orders(trainer=bench.trainer)
+    if what == "adopted":
+        bench.start()
+        bench.running(first)
+        kill(bench.holders(first)[0])
+        orders = replace(orders, adopt=True)
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-P", "-m", "tlui.scheduler.supervisor"),
+            *(str(bench.home.path), first.id, orders.to_json()),
+        ],
+        env={**os.environ, "PYTHONPATH": str(package.parent)},
+        stderr=subprocess.PIPE,
+    )
+    bench.running(first)
+    wait_for(lambda: bench.holders(first)[0] == process.pid, "its supervisor")
+    with (package / "scheduler" / "worker.py").open("a") as module:
+        module.write("NEW = 1\n")
+    start = package / "scheduler" / "start.py"
+    line = "from tlui.scheduler.claims import Claims\n"
+    assert line in start.read_text()
+    new = start.read_text().replace(line, line + "from tlui.scheduler.worker import NEW\n")
+    start.write_text(new)
+    bench.go()
+    bench.ended(first, second)
+    bench.quiet()
+    said = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 0 and "begins anew: cannot import name 'NEW'" in said, said
+    assert bench.starts() == [first.id, second.id]

@@ -14,11 +14,10 @@ from __future__ import annotations
 
 import json
 import os
-import select
-import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +30,7 @@ from tlui.scheduler import order
 from tlui.scheduler.claims import CPU, Claims
 from tlui.scheduler.ending import not_started, note, oom_kills, settle
 from tlui.scheduler.launch import COMING, environment, shortage
+from tlui.scheduler.signals import Signals
 from tlui.scheduler.worker import Worker, alike, kill_group, may_go_on
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ MOST_COMING = 15
 """Runs that a trainer is told of."""
 REQUESTS = ("interrupt", "stop")
 """What `requests/` may ask of whatever trains, the more urgent first; `kill-N` is beside them."""
+MISFITS = (ImportError, AttributeError, TypeError)
+"""What comes of modules of another version, where tlui was installed anew meanwhile."""
 MINE, OTHERS, NO_PROCESS = b"1", b"0", b"!"
 """Whose a run is now; nobody's where no trainer can be started, and its status says why."""
 
@@ -62,6 +64,8 @@ class Orders:
     tests of the scheduler give one, through `start(..., trainer=…)`."""
     adopt: bool = False
     """Watch a trainer whose supervisor died, instead of starting one."""
+    over: bool = False
+    """The run is over and its claims are this process's, which has begun anew: see what follows."""
     giver: Identity | None = None
     """The starter that has claimed run and devices, to be taken over from it."""
     ready: int = -1
@@ -91,7 +95,9 @@ def main(arguments: Sequence[str]) -> int:
         os.set_inheritable(orders.ready, False)  # the trainer has no part in it
     signals = Signals()
     claims = Claims(home)
-    if orders.adopt:
+    if orders.over:
+        final = read_status(run.status) or Status("interrupted")
+    elif orders.adopt:
         claim = claims.adopt(run.id)
         trainer = claim.trainer if claim else None
         _answer(orders.ready, MINE if trainer is not None else OTHERS)
@@ -117,8 +123,13 @@ def main(arguments: Sequence[str]) -> int:
         _own(home, run, status, orders, claims, signals)
         return 0
     claims.release(run.id)
-    others = _start_next(home, orders) if _goes_on(orders, signals) else []
-    _tell(home, orders, signals, [(run, final), *others])
+    try:
+        others = _start_next(home, orders) if _goes_on(orders, signals) else []
+        _tell(home, orders, signals, [(run, final), *others])
+    except MISFITS as error:
+        if orders.over:
+            raise
+        _begin_anew(home, run, orders, signals, error)
     return 0
 
 
@@ -143,13 +154,31 @@ def _own(
         final = _train(home, run, status, orders, claims, signals, worker)
         ended = [(run, final)]
         following = None
-        if _goes_on(orders, signals) and final.state != "queued":
-            following = _following(home, run, orders, worker, ended)
-        else:
-            claims.release(run.id)
-        _tell(home, orders, signals, ended)
+        try:
+            if _goes_on(orders, signals) and final.state != "queued":
+                following = _following(home, run, orders, worker, ended)
+            else:
+                claims.release(run.id)
+            _tell(home, orders, signals, ended)
+        except MISFITS as error:
+            worker.close()
+            if following is not None:
+                claims.release(following[0].id)
+            _begin_anew(home, run, orders, signals, error)
         orders = replace(orders, ready=-1)  # whoever started us has its answer
     worker.close()
+
+
+def _begin_anew(
+    home: Home, run: RunDirectory, orders: Orders, signals: Signals, error: Exception
+) -> None:
+    """Go on in this very process, which keeps its claims, with tlui as it is installed by now."""
+    print(f"tlui: was changed while this run trained, and begins anew: {error}", file=sys.stderr)
+    sys.stderr.flush()
+    devices = () if signals.shutting_down else orders.devices
+    again = Orders(devices=devices, trainer=orders.trainer, over=True).to_json()
+    module = "tlui.scheduler.supervisor"
+    os.execv(sys.executable, [sys.executable, "-P", "-m", module, str(home.path), run.id, again])
 
 
 def _following(
@@ -201,30 +230,6 @@ def asked(run: RunDirectory, attempt: int) -> str:
     if run.kill_request(attempt).exists():
         return "kill"
     return next((word for word in REQUESTS if (run.requests / word).exists()), "")
-
-
-class Signals:
-    """Collects signals for the loop: SIGINT, SIGTERM and SIGUSR1 to pass on; SIGHUP is ignored."""
-
-    def __init__(self) -> None:
-        self.shutting_down = False
-        """SIGTERM or SIGUSR1 came: the host wants an end, so nothing new is started."""
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        self._read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD):
-            signal.signal(number, lambda *_: None)
-
-    def wait(self, seconds: float, also: int = -1) -> list[signal.Signals]:
-        """Those to pass on; returns early when any signal comes, a child's end included, or
-        when there is something to read from `also`."""
-        handles = [self._read] + ([also] if also >= 0 else [])
-        if self._read not in select.select(handles, [], [], seconds)[0]:
-            return []
-        came = [signal.Signals(number) for number in os.read(self._read, 4096)]
-        if signal.SIGTERM in came or signal.SIGUSR1 in came:
-            self.shutting_down = True
-        return [number for number in came if number != signal.SIGCHLD]
 
 
 def _train(
@@ -309,7 +314,8 @@ def _watch(
         if orders.devices and time.monotonic() - looked > LOOK_AROUND_SECONDS:
             looked = time.monotonic()
             if any(claim.orphaned or claim.stale for claim in Claims(home).runs()):
-                _tell(home, orders, signals, _start_next(home, orders))
+                with suppress(*MISFITS):  # a newer one will see to them
+                    _tell(home, orders, signals, _start_next(home, orders))
 
 
 def _watch_adopted(run: RunDirectory, trainer: Identity, signals: Signals) -> int:
