@@ -165,13 +165,14 @@ def main() -> None:
         )
         timed("count of free words", lambda: index.count("head-99 -resnet"))
         timed("all ids by -val_accuracy", lambda: len(index.ids(sort="-val_accuracy")))
+        [newest] = index.rows(limit=1)
         index.close()
         print("whole commands:")
         command(home, cache, "--version")
         command(home, cache, "ls")
         command(home, cache, "ls", "--filter", "cfg.lr>=1e-5 dataset:intel status:finished")
         command(home, cache, "ls", "--sort", "-val_accuracy", "--json", "--limit", "50")
-        command(home, cache, "show", "head-99990")
+        command(home, cache, "show", newest.name)
         app(home, cache)
     finally:
         if given.keep is None:
