@@ -183,6 +183,7 @@ class TestLinks:
             bench.add("finish")
             bench.start()
         assert list(elsewhere.iterdir()) == []
+        (bench.home.path / folder).unlink()
 
     def test_a_claim_that_is_a_link_is_refused(self, bench: Bench) -> None:
         run = bench.add("finish")

@@ -175,6 +175,9 @@ def test_a_symlink_in_the_place_of_the_folder_is_refused(home: Home, tmp_path: P
     with pytest.raises(TluiError, match="symbolic link"):
         Claims(home).take(RUN)
     assert not list((tmp_path / "elsewhere").iterdir())
+    (tmp_path / "elsewhere" / "run-a1b2c3d4").write_text("{}")
+    with pytest.raises(TluiError, match="claims: is a symbolic link"):
+        Claims(home).all()
 
 
 def test_claims_are_private(home: Home) -> None:

@@ -109,6 +109,8 @@ class Claims:
         Raises:
             TluiError: The folder or a claim is a symlink, or belongs to somebody else.
         """
+        if self.folder.is_symlink():
+            raise TluiError(f"{self.folder}: is a symbolic link, not a folder of claims; remove it")
         if not self.folder.is_dir():
             return []
         names = [p.name for p in self.folder.iterdir() if p.name.startswith((RUN, DEVICE))]
