@@ -2,12 +2,14 @@
 
 import os
 import socket
+import weakref
 
 import pytest
 from training import assert_same_run, make_run, photo_experiment, start
 
 from tlui.runs.status import read_status
-from tlui.trainer import reuse
+from tlui.trainer import prepare, reuse
+from tlui.trainer.model.build import build
 
 pytestmark = pytest.mark.usefixtures("forgetting")
 
@@ -18,6 +20,20 @@ def trained(home, experiment, more):
     run = make_run(home, experiment)
     assert train(run, more=more) == 0, run.log
     return run
+
+
+def test_no_run_leaves_its_network_behind(home, photos, monkeypatch):
+    made = []
+
+    def remembered(*given, **named):
+        network = build(*given, **named)
+        made.append(weakref.ref(network.backbone))
+        return network
+
+    monkeypatch.setattr(prepare, "build", remembered)
+    for seed in (1, 2, 3):
+        trained(home, photo_experiment(photos, train={"seed": seed}), more=True)
+    assert [backbone() is None for backbone in made] == [True, True, False]
 
 
 class TestSameNumbersAsAlone:

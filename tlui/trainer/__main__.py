@@ -14,7 +14,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import NoReturn
 
@@ -102,7 +102,8 @@ def import_trainer(more: bool = False) -> Callable[..., Outcome]:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    with lean_import():
+    there = "tlui.trainer.run" in sys.modules  # and with it garbage of the runs before
+    with nullcontext() if there else lean_import():
         from tlui.trainer import reuse
         from tlui.trainer.run import train_run
     reuse.keep(more)

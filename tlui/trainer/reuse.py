@@ -9,6 +9,7 @@ Nothing is kept unless `keep` says that more runs may come.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -110,12 +111,19 @@ def network(experiment: Experiment, classes: int, make: Callable[[], Network]) -
             variables[name].assign(array)
         return _kept.network
     _kept = None
-    made = make()
+    made = anew(make)
     if key is not None:
         variables = named_variables(made)
         if sum(4 * int(np.prod(v.shape)) for v in variables.values()) <= MOST_BYTES:
             _kept = _Kept(key, made, {name: to_array(v) for name, v in variables.items()})
     return made
+
+
+def anew(make: Callable[[], Network]) -> Network:
+    """A network that is made, when those of the runs before are gone but for what is kept."""
+    if _keeping:
+        gc.collect()  # networks and graphs refer to themselves
+    return make()
 
 
 def save(network: Network, path: Path) -> None:
