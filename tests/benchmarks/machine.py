@@ -1,7 +1,8 @@
-"""What benchmarks say of the machine they ran on, and a scratch copy of Keras's folder."""
+"""What benchmarks have in common: the machine they ran on, compiled modules, Keras's folder."""
 
 from __future__ import annotations
 
+import compileall
 import os
 import platform
 import re
@@ -31,6 +32,11 @@ def realdata() -> Path:
     if not given:
         raise SystemExit("set TLUI_REALDATA to the folder of real photos and weights")
     return Path(given).resolve()
+
+
+def compile_modules() -> None:
+    """Compile tlui's modules, as an installation does; a source tree may lack that."""
+    compileall.compile_dir(Path(__file__).resolve().parents[2] / "tlui", quiet=1)
 
 
 def copy_weights(scratch: Path) -> Path:

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from machine import copy_weights, machine, realdata
+from machine import compile_modules, copy_weights, machine, realdata
 
 HERE = Path(__file__).resolve()
 ROOT = HERE.parents[2]
@@ -85,6 +85,7 @@ class Bench:
         self.once = once
         self.count = 0
         copy_weights(scratch)
+        compile_modules()
 
     def plain(
         self,

@@ -26,6 +26,7 @@ sys.path.insert(0, str(HERE.parents[2]))
 from factory import dead_identity, make_run  # noqa: E402
 from faults.real import cpu_seconds  # noqa: E402
 from faults.test_front_ends import FrontEnd  # noqa: E402
+from machine import compile_modules  # noqa: E402
 
 from tlui.runs.directory import Home  # noqa: E402
 from tlui.runs.index import Index  # noqa: E402
@@ -137,6 +138,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="make the store there, or use the one there")
     parser.add_argument("--warm", action="store_true", help="do not rebuild the index of --keep")
     given = parser.parse_args()
+    compile_modules()
     folder = given.keep or Path(tempfile.mkdtemp(prefix="tlui-store-"))
     try:
         if not (folder / "home").exists():
