@@ -68,12 +68,23 @@ class TestTFRecord:
             assert (decode(train.read(item)) == item * 10).all()
         assert table.splits["test"].labels.tolist() == [0, 1, 2]
 
+    def test_usual_names_tell_the_split(self, shards: Path, describe: Describe) -> None:
+        table = opened(describe, shards, validation=0.2)
+        assert {name: len(split) for name, split in table.splits.items()} == {"train": 12, "val": 3}
+        assert not table.notes
+        (shards / "validation-00000-of-00001").rename(shards / "test-00000-of-00001")
+        assert set(opened(describe, shards).splits) == {"train", "test"}
+        assert set(opened(describe, shards, train_files="*-of-*").splits) == {"train"}
+        (shards / "test-00000-of-00001").rename(shards / "birds-test-00000")
+        table = opened(describe, shards)
+        assert set(table.splits) == {"train"}
+        assert table.notes == ["not used: birds-test-00000"]
+
     def test_numbers_name_classes_without_a_labels_file(
         self, shards: Path, describe: Describe
     ) -> None:
         table = opened(describe, shards)
         assert table.classes == ["1", "2", "3"]
-        assert any("validation-00000-of-00001" in note for note in table.notes)
         named = opened(describe, shards, classes=["x", "y", "z"])
         assert named.classes == ["x", "y", "z"]
         assert named.splits["train"].labels.tolist() == [0, 1, 2] * 4
@@ -160,14 +171,14 @@ class TestTFRecord:
         true = records.records
         monkeypatch.setattr(records, "records", lambda p, s: read.append(p) or true(p, s))
         first = opened(describe, shards)
-        assert len(read) == 2
+        assert len(read) == 3
         assert opened(describe, shards).fingerprint == first.fingerprint
-        assert len(read) == 2
+        assert len(read) == 3
         shard = shards / "train-00000-of-00002"
         state = shard.stat()
         os.utime(shard, ns=(state.st_atime_ns, state.st_mtime_ns + 1000))
         assert opened(describe, shards).fingerprint != first.fingerprint
-        assert read[2:] == [shard]
+        assert read[3:] == [shard]
         for kept in (Path(os.environ["TLUI_CACHE"]) / "index").iterdir():
             kept.write_bytes(b"spoiled")
         assert len(opened(describe, shards).splits["train"]) == 12

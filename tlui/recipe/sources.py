@@ -94,7 +94,9 @@ class TFRecordSource(Source):
     """The folder the patterns below start from."""
     train_files: str = "train-*"
     validation_files: str | None = None
+    """`validation-*` where there are such files."""
     test_files: str | None = None
+    """`test-*` where there are such files."""
     image_key: str = "image/encoded"
     label_key: str = "image/label"
     labels_file: str | None = None

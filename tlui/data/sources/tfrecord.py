@@ -22,6 +22,8 @@ from tlui.recipe.sources import SplitName, TFRecordSource
 
 TEXT_KEYS = ("image/class/text", "image/text")
 """Where the scripts in use write the name of the class, if they do."""
+USUAL: dict[SplitName, str] = {"val": "validation-*", "test": "test-*"}
+"""Shards of a split that is not named, as `build_image_data.py` writes them."""
 
 
 def find_tfrecord(dataset: TFRecordSource) -> Found:
@@ -52,6 +54,12 @@ def find_tfrecord(dataset: TFRecordSource) -> Found:
                     "a shard belongs to one split"
                 )
             owner[path] = key
+    for split, usual in USUAL.items():
+        left = [path for path in sorted(root.glob(usual)) if path not in owner and path.is_file()]
+        if patterns[split][1] is None and left:
+            files[split] = left
+            owner |= dict.fromkeys(left, patterns[split][0])
+    files = {split: files[split] for split in patterns if split in files}
     shards = scan_all(files, dataset.label_key, TEXT_KEYS, f"dataset {root}")
     texts = {split: np.concatenate([s.texts for s in held]) for split, held in shards.items()}
     values = {split: np.concatenate([s.labels for s in held]) for split, held in shards.items()}
