@@ -50,6 +50,18 @@ def test_every_x(home: Home) -> None:
     assert series(history, "telepathy", "epoch") == ([], [])
 
 
+@pytest.mark.parametrize(
+    "epochs,x,ticks",
+    [(1, "epoch", "1"), (10, "epoch", "1 3 5 7 9"), (3, "step", "12 16 20 24 28 32 36")],
+)
+def test_epochs_and_steps_are_whole_numbers(
+    home: Home, capsys: Capture, epochs: int, x: str, ticks: str
+) -> None:
+    make_run(home, epochs=epochs, steps=12)
+    lines = plotted(capsys, "@last", "-m", "val_loss", "--x", x, "--width", "60")
+    assert lines[-2].split() == ticks.split()
+
+
 def test_log_y_and_smooth(home: Home, capsys: Capture) -> None:
     make_run(home, epochs=8)
     args = ["@last", "-m", "train_loss,val_loss", "--log-y", "--smooth", "0.6"]

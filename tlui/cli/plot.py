@@ -21,6 +21,7 @@ COLORS = (
 """Okabe and Ito's colours, in the order of the runs."""
 SIGNS = "*o+x#@%="
 """What tells curves apart without colour or beyond ASCII."""
+TICKS = 6
 MOST = 64
 """Runs that a filter may bring into one plot."""
 SIZE = "In characters; that of the terminal if not given."
@@ -143,10 +144,18 @@ def draw(
     figure.plot_size(width, max(height - len(legend), 6))
     figure.theme("colorless")  # the terminal's own colours; the curves bring theirs
     figure.title(title)
-    if log_y:
-        low, high = (end(y for _, (_, ys) in curves for y in ys) for end in (min, max))
-        if low < high:  # of a flat line both scales show the same, and plotext fails on one
-            figure.ruler("y").scale("log")
+    first, last = (end(x for _, (xs, _) in curves for x in xs) for end in (min, max))
+    low, high = (end(y for _, (_, ys) in curves for y in ys) for end in (min, max))
+    if first == last:
+        figure.ruler("x").ticks([first], [f"{first:.3g}"])
+    elif float(first).is_integer() and float(last).is_integer():  # epochs or steps
+        whole = range(int(first), int(last) + 1, math.ceil((last - first) / TICKS))
+        figure.ruler("x").ticks(list(whole), [str(x) for x in whole])
+    if low == high:
+        room = abs(low) / 10 or 0.1
+        figure.ruler("y").lim(low - room, high + room)
+    elif log_y:  # of a flat line both scales show the same, and plotext fails on one
+        figure.ruler("y").scale("log")
     for at, (_, (xs, ys)) in enumerate(curves):
         sign = SIGNS[at % len(SIGNS)] if ascii or (not color and len(curves) > 1) else "braille"
         pixel = COLORS[at % len(COLORS)] if color else None
