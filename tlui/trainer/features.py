@@ -37,6 +37,8 @@ from tlui.trainer.model.prefix import Prefix
 from tlui.trainer.step import predictor, to_array
 
 FILE = "features.bin"
+FOLDED = "folded 2"
+"""`folded`, and how that is done."""
 
 Told = Callable[[int, int], None]
 """Called with (done, total) images; may raise to end it."""
@@ -220,7 +222,7 @@ def _fingerprint(prefix: Prefix, experiment: Experiment, device: str) -> str:
         "shape": list(prefix.shape),
         "dtype": prefix.dtype,
         "mixed_precision": experiment.train.mixed_precision,
-        "features": experiment.train.features,
+        "features": FOLDED if experiment.train.features == "folded" else "exact",
         "image_size": experiment.dataset.image_size,
         "device": device,
         "machine": [platform.node(), platform.machine(), os.cpu_count()],

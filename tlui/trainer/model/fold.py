@@ -1,9 +1,9 @@
 """A network, or its frozen prefix, with the weights folded in as constants: the same function,
 rounded otherwise.
 
-With constants TensorFlow merges BatchNorm into the convolutions in front of it and picks faster
-kernels. What comes out differs from the exact path in its last digits (below 5e-5 on ImageNet
-weights), so training only uses this where a preset says `train.features = "folded"`.
+With constants BatchNorm can be merged into the convolutions in front of it. What comes out differs
+from the exact path in its last digits (below 5e-5 on ImageNet weights), so training only uses this
+where a preset says `train.features = "folded"`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2 as to_constants,
 )
 
+from tlui.trainer.model.merge import merge_batchnorm
 from tlui.trainer.model.network import Network
 from tlui.trainer.model.prefix import Prefix
 
@@ -49,8 +50,8 @@ def _constant(
             with tf.init_scope():
                 spec = tf.TensorSpec([None, *network.scaling.input_shape[1:]], x.dtype)
                 graph = tf.function(run, input_signature=[spec], jit_compile=False)
-                made[x.dtype] = to_constants(graph.get_concrete_function())
-        [found] = made[x.dtype](x)
-        return tf.ensure_shape(found, [None, *shape])
+                made[x.dtype] = merge_batchnorm(to_constants(graph.get_concrete_function()))
+        found = made[x.dtype](x)
+        return tf.ensure_shape(found[0] if isinstance(found, list) else found, [None, *shape])
 
     return call
