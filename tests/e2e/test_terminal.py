@@ -145,14 +145,14 @@ def fill(terminal: Terminal, label: str, text: str, key: str = "Down") -> None:
     terminal.wait_for(typed, f"{text} in {label}")
 
 
-def build_scenes(terminal: Terminal, realdata: Path, epochs: str) -> None:
+def build_scenes(terminal: Terminal, realdata: Path, epochs: str, image: int = 64) -> None:
     """From the runs screen: build an experiment on real photos in the form."""
     terminal.wait("runs", "? help")
     terminal.press("n")
     terminal.wait("new run", "launch")
     fill(terminal, "name", "scenes")
     fill(terminal, "path", str(realdata / "datasets" / "intel6"))
-    fill(terminal, "image", "64")
+    fill(terminal, "image", str(image))
     fill(terminal, "batch", "16")
     fill(terminal, "backbone", "MobileNetV2")
     fill(terminal, "alpha", "0.35")
@@ -234,7 +234,7 @@ def test_a_lost_connection_costs_nothing(
         return opened(server.command(APP, store.env))
 
     terminal = connect()
-    build_scenes(terminal, realdata, f"{LONG}, {SHORT}")
+    build_scenes(terminal, realdata, f"{LONG}, {SHORT}", image=128)  # epochs of a second
     terminal.press("C-r")
     terminal.wait("2 runs", "1 running", "1 queued")
     long, short = store.run(f"scenes-{LONG}"), store.run(f"scenes-{SHORT}")

@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import gc
 import signal
+import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from textual import events
@@ -32,8 +33,10 @@ from tlui.tui.watch import HIDDEN, Query, StoreWatch
 from tlui.tui.widgets.sheet import Sheet
 
 COLOURS = 8
-KEY_SECONDS = 0.5
-"""What the handling of one key may take before the next is taken all the same."""
+KEY_SECONDS = 5.0
+"""What the handling of one key may take before the next is taken all the same; a machine that
+others use too may need long to open a screen for the first time."""
+GLANCE_SECONDS = 0.05
 
 
 class TluiApp(App[int]):
@@ -139,10 +142,28 @@ class TluiApp(App[int]):
             target = screen.focused or screen
             await super().on_event(self._keys[0])
             for _ in range(2):  # a list hands on what was chosen by a message of its own
-                await _settled(target, screen, self)
+                if self.screen is screen:
+                    await self._settled(target.ancestors_with_self)
             if self.screen is not screen:
-                await _settled(self.screen)
+                await self._settled([self.screen])
             self._keys.popleft()
+
+    async def _settled(self, nodes: Sequence[MessagePump]) -> None:
+        """Wait until widgets, one after the other, have handled what they were sent so far, or
+        another screen stands."""
+        screen, done = self.screen, asyncio.Event()
+
+        def next_of(rest: Sequence[MessagePump]) -> None:
+            if not rest:
+                done.set()
+            elif not rest[0].call_later(next_of, rest[1:]):
+                next_of(rest[1:])  # it is gone, and what it was sent with it
+
+        next_of(nodes)
+        end = time.monotonic() + KEY_SECONDS
+        while self.screen is screen and not done.is_set() and time.monotonic() < end:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(done.wait(), GLANCE_SECONDS)
 
     # -- the store
 
@@ -325,21 +346,6 @@ class TluiApp(App[int]):
     def on_resize(self, event: events.Resize) -> None:
         if framed := self.framed:
             framed.update_frame()
-
-
-async def _settled(*pumps: MessagePump) -> None:
-    """Wait until widgets, one after the other, have handled what they were sent so far."""
-    done = asyncio.Event()
-
-    def next_of(rest: tuple[MessagePump, ...]) -> None:
-        if not rest:
-            done.set()
-        elif not rest[0].call_later(next_of, rest[1:]):
-            next_of(rest[1:])  # it is gone, and what it was sent with it
-
-    next_of(pumps)
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(done.wait(), KEY_SECONDS)
 
 
 def _textual_theme(kind: str) -> TextualTheme:
