@@ -7,7 +7,7 @@ from typing import Any
 
 import tomli
 import tomli_w
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tlui.errors import PresetError
@@ -104,6 +104,7 @@ def test_a_preset_with_a_value_changed(name: str, data: st.DataObject) -> None:
     st.lists(st.tuples(paths, values | st.text(max_size=10)), min_size=1, max_size=3),
     st.lists(st.text(max_size=5) | st.sampled_from(["head", "full-1e-4"]), max_size=2),
 )
+@example("food101-finetune", [("version", ""), ("dataset.classes", [{}])], [])
 @many
 def test_any_override(name: str, sets: list[tuple[str, Any]], only: list[str]) -> None:
     written = [

@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails
 
-from tlui.recipe.fields import Loc, Node, default_at, plain_loc, tree_of
+from tlui.recipe.fields import Loc, Node, default_at, node_at, plain_loc, tree_of
 
 Rule = Callable[..., "Iterator[Refused]"]
 Marked = TypeVar("Marked", bound=Rule)
@@ -138,7 +138,9 @@ def _written(path: Loc, given: Any, tree: Node, bad: list[Loc]) -> Any:
     """
     value = default_at(path, given, tree)
     listed = value if isinstance(value, list) else [value]
-    holds_tables = all(isinstance(item, dict) for item in listed)
+    node = node_at(tuple(map(str, path)), tree)
+    plain = node is not None and node.item is not None and node.item.kind == "leaf"
+    holds_tables = not plain and all(isinstance(item, dict) for item in listed)
     for loc in bad:
         alike = all(a == b for a, b in zip(path, loc, strict=False))
         if alike and (len(loc) <= len(path) or not holds_tables):
