@@ -1,9 +1,10 @@
 """Sweep fusion: the heads of one sweep trained together on one table of features.
 
-Runs that differ in nothing but the learning rate, its policy, the epochs or early stopping take
-the same batches with the same dropout, so one pass over the table trains all their heads: features
-are gathered once a step, the optimizer updates the heads stacked along a first axis, each with its
-own learning rate and state, and only the few products with a head's own weights are its own.
+Runs that differ in nothing but the optimizer, the learning rate, its policy, the epochs or early
+stopping take the same batches with the same dropout, so one pass over the table trains all their
+heads: features are gathered once a step, one optimizer updates all heads that may be stacked
+(`stack`), each with its own learning rate and state, and only the few products with a head's own
+weights are its own.
 
 One of the runs is trained; the others still wait in the queue. What became of their heads is kept,
 epoch by epoch, and recalled when this process is handed them (`relay`). So each run keeps its own
@@ -26,7 +27,7 @@ import tensorflow as tf
 
 from tlui.trainer.feature_feed import FeatureFeed, in_calls
 from tlui.trainer.feed import Rate
-from tlui.trainer.optimizers import make_optimizer
+from tlui.trainer.stack import Held, Stack, sections
 from tlui.trainer.step import Learner, graph, repeat, to_array
 from tlui.trainer.voices import Voice
 
@@ -39,16 +40,12 @@ MOST_BYTES = 256 * 2**20
 
 @dataclass(frozen=True)
 class _Moment:
-    """All heads at the end of an epoch, stacked along the first axis."""
+    """All heads at the end of an epoch."""
 
-    weights: list[np.ndarray]
-    optimizer: list[np.ndarray]
-    """Iterations first, which all share; then the slots, stacked."""
+    stacks: list[Held]
     seeds: list[np.ndarray]
     """Of each dropout layer: (2,) where all share it, else (k, 2)."""
     counts: dict[str, np.ndarray]
-    rates: np.ndarray
-    """The last learning rates, (k, 1, 1)."""
     seconds: float
 
 
@@ -62,7 +59,7 @@ class Chorus:
         feed: What they train on, a table.
 
     Raises:
-        ValueError: A layer or an optimizer that cannot be stacked.
+        ValueError: A layer or an optimizer that cannot be copied.
     """
 
     def __init__(
@@ -89,15 +86,19 @@ class Chorus:
         )
         assert feed.table is not None
         self._objective, self._feed, self._table = learner.objective, feed, feed.table
-        self._shapes = [tuple(v.shape) for v in learner.variables]
-        self._variables = [
-            keras.Variable(np.stack([_wide(to_array(v))] * len(self.voices)), trainable=True)
-            for v in learner.variables
+        begin = [to_array(v) for v in learner.variables]
+        self._stacks = [
+            Stack(places, self.voices[places[0]].phase.optimizer, [begin] * len(places))
+            for places in sections([voice.phase.optimizer for voice in self.voices])
         ]
-        self._rates = keras.Variable(np.zeros((len(self.voices), 1, 1), np.float32))
-        phase = self.voices[0].phase
-        self._optimizer = make_optimizer(phase.optimizer, lambda: self._rates.value)
-        self._optimizer.build(self._variables)
+        self._where = {
+            place: (index, at)
+            for index, stack in enumerate(self._stacks)
+            for at, place in enumerate(stack.places)
+        }
+        """The stack of each voice, and its head's place there."""
+        if not self._stacks[0].fits(learner):
+            raise ValueError("an optimizer with other state than one slot for each weight")
         self._generators = []
         for i, layer in self._dropouts():
             many = 1 if i < self._leading else len(self.voices)
@@ -105,7 +106,6 @@ class Chorus:
             for generator in made:
                 generator.state.assign(layer.seed_generator.state)
             self._generators.append(made)
-        self._slots_of(learner)
         classes = self._objective.classes
         with tf.device("CPU:0"):
             self._cells = tf.Variable(tf.zeros(len(self.voices) * classes**2, tf.int64))
@@ -134,13 +134,11 @@ class Chorus:
 
     def begins_as(self, learner: Learner, place: int) -> bool:
         """Whether a learner that is new stands where this voice began, bit for bit."""
-        begin = self._moments[0]
-        pairs = [
-            *zip(learner.variables, (x[place] for x in begin.weights), strict=True),
-            *self._slot_pairs(learner, begin, place),
-            *self._seed_pairs(begin, place),
-        ]
-        return all(_same(to_array(variable), array) for variable, array in pairs)
+        index, _ = self._where[place]
+        return self._stacks[index].fits(learner) and all(
+            _same(to_array(variable), array)
+            for variable, array in self._pairs(self._moments[0], learner, place)
+        )
 
     def course(
         self, learner: Learner, place: int, epoch: int, told: Callable[[float], None]
@@ -200,26 +198,20 @@ class Chorus:
             rows = order[start : start + self._table.batch_size]
             table = self._table
             x, y, label = (tf.gather(t, rows) for t in (table.x, table.y, table.label))
-            self._rates.assign(tf.reshape(rates[i], (-1, 1, 1)))
-            self._step(x, y, label)
+            self._step(x, y, label, rates[i])
 
         repeat(tf.shape(rates)[0], one)
 
-    def _step(self, x: Any, y: Any, label: Any) -> None:
+    def _step(self, x: Any, y: Any, label: Any, rates: Any) -> None:
         """As `Learner`'s, for every head."""
         count = tf.cast(tf.shape(label)[0], tf.float32)
         for at, (i, layer) in enumerate(self._dropouts()):
             if i < self._leading:
                 x = keras.random.dropout(x, layer.rate, seed=self._generators[at][0])
-        heads = list(
-            zip(
-                *(
-                    [tf.reshape(one, shape) for one in tf.unstack(v.value)]
-                    for v, shape in zip(self._variables, self._shapes, strict=True)
-                ),
-                strict=True,
-            )
-        )
+        heads: list[Any] = [None] * len(self.voices)
+        for stack in self._stacks:
+            for place, head in zip(stack.places, stack.heads(), strict=True):
+                heads[place] = head
         sums, predicted = [], []
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(heads)
@@ -229,11 +221,9 @@ class Chorus:
                 predicted.append(self._objective.predicted(logits))
             scaled = [loss / count for loss in sums]
         gradients = tape.gradient(scaled, heads)
-        stacked = [
-            tf.reshape(tf.stack(each), v.shape)
-            for each, v in zip(zip(*gradients, strict=True), self._variables, strict=True)
-        ]
-        self._optimizer.apply(stacked, self._variables)
+        for stack in self._stacks:
+            own = [gradients[place] for place in stack.places]
+            stack.learn(own, tf.gather(rates, stack.places))
         self._count(tf.stack(sums), tf.stack(predicted), label)
 
     def _logits(self, x: Any, weights: Sequence[Any], place: int) -> Any:
@@ -270,8 +260,7 @@ class Chorus:
     def _moment(self, seconds: float) -> _Moment:
         classes = self._objective.classes
         return _Moment(
-            [to_array(v) for v in self._variables],
-            [to_array(v) for v in self._optimizer.variables],
+            [stack.held() for stack in self._stacks],
             [
                 np.stack([to_array(x.state) for x in made])
                 if len(made) > 1
@@ -284,42 +273,25 @@ class Chorus:
                 "hits": self._hits.numpy(),
                 "images": self._images.numpy(),
             },
-            to_array(self._rates),
             seconds,
         )
 
     def _put(self, moment: _Moment, learner: Learner, place: int) -> None:
         """Make a learner, its dropout and its counts what a voice is at that moment."""
-        for variable, array in zip(learner.variables, moment.weights, strict=True):
-            variable.assign(array[place].reshape(variable.shape))
-        for variable, array in self._slot_pairs(learner, moment, place):
-            variable.assign(array.reshape(variable.shape))
-        for variable, array in self._seed_pairs(moment, place):
+        for variable, array in self._pairs(moment, learner, place):
             variable.assign(array)
-        learner.rate.assign(moment.rates[place, 0, 0])
+        index, at = self._where[place]
+        learner.rate.assign(moment.stacks[index].rates[at, 0, 0])
         counts = moment.counts
         own = {k: v if k == "images" else v[place] for k, v in counts.items()}
         learner.counts.restore(own)
 
-    def _slots_of(self, learner: Learner) -> list[Any]:
-        """The variables of a learner's optimizer but for its rate, as the stacked one has them."""
-        theirs = [v for v in learner.optimizer.variables if v is not learner.rate]
-        ours = self._optimizer.variables
-        many = len(self.voices)
-        sizes = [int(np.prod(v.shape)) * (many if i else 1) for i, v in enumerate(theirs)]
-        if sizes != [int(np.prod(v.shape)) for v in ours]:
-            raise ValueError("an optimizer with other state than one slot for each weight")
-        return theirs
-
-    def _slot_pairs(
-        self, learner: Learner, moment: _Moment, place: int
+    def _pairs(
+        self, moment: _Moment, learner: Learner, place: int
     ) -> Iterator[tuple[Any, np.ndarray]]:
-        for i, (variable, array) in enumerate(
-            zip(self._slots_of(learner), moment.optimizer, strict=True)
-        ):
-            yield variable, array[place] if i else array
-
-    def _seed_pairs(self, moment: _Moment, place: int) -> Iterator[tuple[Any, np.ndarray]]:
+        """Each variable of a learner and its dropout with what a voice has for it."""
+        index, at = self._where[place]
+        yield from self._stacks[index].pairs(learner, moment.stacks[index], at)
         for (_, layer), array in zip(self._dropouts(), moment.seeds, strict=True):
             yield layer.seed_generator.state, array[place] if array.ndim > 1 else array
 
@@ -374,11 +346,6 @@ class ChorusFeed:
     def evaluation(self, split: str) -> Any | None:
         """As `Feed.evaluation`."""
         return self.feed.evaluation(split)
-
-
-def _wide(array: np.ndarray) -> np.ndarray:
-    """A bias (c,) as (1, c): with the stack's axis as many as the learning rates have."""
-    return array[None] if array.ndim == 1 else array
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:

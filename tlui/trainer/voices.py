@@ -1,7 +1,7 @@
 """Which runs of a sweep may be trained together (`chorus`), and how each of them learns.
 
-Two runs sing together when they agree in all but the learning rate, its policy, the epochs, early
-stopping and the monitored metric, and when stacking leaves every number as it is. No TensorFlow.
+Two runs sing together when they agree in all but the optimizer, the learning rate, its policy, the
+epochs, early stopping and the monitored metric. No TensorFlow.
 """
 
 from __future__ import annotations
@@ -16,10 +16,6 @@ from tlui.recipe.schema import Experiment, Phase
 from tlui.recipe.toml import load_experiment
 from tlui.runs.directory import RunDirectory
 from tlui.runs.status import read_status
-
-STACKED = frozenset({"adam", "adamw", "sgd"})
-"""Optimizers whose update gives each weight the same bits whatever it is stacked with. RMSprop's
-does not: its x / sqrt(y) becomes x * rsqrt(y), which is rounded otherwise at a tensor's end."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +55,11 @@ def companions(run: RunDirectory, experiment: Experiment, ids: Sequence[str]) ->
 def can_sing(experiment: Experiment) -> bool:
     """Whether a run's first phase may be trained together with others."""
     phase = experiment.phase[0]
-    optimizer = phase.optimizer
     return (
         experiment.start_from is None
         and not experiment.train.mixed_precision
         and experiment.train.devices == 1
         and not isinstance(phase.lr, Plateau)  # it depends on what validation will say
-        and optimizer.name in STACKED
-        and optimizer.clipnorm is None
-        and optimizer.global_clipnorm is None
     )
 
 
@@ -78,5 +70,5 @@ def _kind(experiment: Experiment) -> dict[str, Any] | None:
     given = experiment.model_dump(include={"dataset", "backbone", "head", "train", "augment"})
     for own in ("early_stopping", "monitor"):
         del given["train"][own]
-    phase = experiment.phase[0].model_dump(exclude={"lr", "epochs"})
+    phase = experiment.phase[0].model_dump(exclude={"lr", "epochs", "optimizer"})
     return {**given, "phase": phase}
