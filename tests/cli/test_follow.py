@@ -18,7 +18,11 @@ from pathlib import Path
 import pytest
 from scheduler.bench import Bench, kill, opened, wait_for
 
+from tlui.cli.follow import Watched, follow
+from tlui.cli.plain import JsonView
 from tlui.runs.directory import Home, RunDirectory
+from tlui.runs.status import Observed, Status, write_status
+from tlui.scheduler import order
 
 DRIVER = str(Path(__file__).with_name("drive_follow.py"))
 ROOT = Path(__file__).parents[2]
@@ -243,3 +247,31 @@ class TestWithoutATerminal:
         assert done.returncode == 130
         assert f"tlui resume {parent.id}" in done.stdout
         assert bench.state(child) == "queued"
+
+
+@pytest.mark.parametrize("last_looked_at", ["parent", "child"])
+def test_a_child_is_never_told_before_its_parent(bench: Bench, last_looked_at: str) -> None:
+    """Both fail between a look at the one and a look at the other."""
+    runs = [bench.add("parent"), bench.add("child")]
+    looks: list[str] = []
+    told: list[str] = []
+
+    class Looked(RunDirectory):
+        def observe(self, now: float | None = None) -> Observed:
+            name = self.read_meta()["name"]
+            seen = super().observe(now)
+            looks.append(name)
+            if looks.count(name) == 2 and name == last_looked_at:  # the first before the rounds
+                for run in runs:
+                    write_status(run.status, Status("failed"))
+                    order.remove(bench.home, run.id)
+            return seen
+
+    class Ends(JsonView):
+        def ended(self, one: Watched) -> None:
+            told.append(one.name)
+
+    for run in runs:
+        order.hold(bench.home, run.id)
+    assert follow(bench.home, [Looked(run.path) for run in runs], Ends()) == 1
+    assert told == ["parent", "child"]

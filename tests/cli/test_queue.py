@@ -131,3 +131,12 @@ def test_rearranging_several_at_once(home: Home, lab: Path) -> None:
     ):
         done = tlui("queue", *wrong)
         assert done.returncode in (1, 2) and says in done.stderr, done
+
+
+@pytest.mark.parametrize("words", [["queue"], ["queue", "--json"], ["queue", "hold", "1"]])
+def test_a_link_for_claims_is_named_once(home: Home, tmp_path: Path, words: list[str]) -> None:
+    (home.path / "claims").symlink_to(tmp_path)
+    done = tlui(*words)
+    assert (done.returncode, done.stdout) == (1, "")
+    named = f"tlui: {home.path}/claims: is a symbolic link, not a folder of claims; remove it\n"
+    assert done.stderr == named

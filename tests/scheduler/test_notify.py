@@ -14,13 +14,16 @@ from pathlib import Path
 
 import pytest
 from faults.test_front_ends import ESCAPE, FrontEnd
-from scheduler.bench import Bench, kill, wait_for
+from scheduler.bench import Bench, kill, wait_for, waits_for_lock
 from scheduler.test_slurm_node import Trial, ends, made
 
 from tlui.runs.directory import Home
 from tlui.runs.environment import importable
 from tlui.runs.status import Status, write_status
-from tlui.scheduler import control
+from tlui.scheduler import control, order
+from tlui.scheduler.claims import Claims
+from tlui.scheduler.notify import News, _children
+from tlui.scheduler.order import Wishes
 from tlui.scheduler.supervisor import Orders
 
 SCRIPT = """
@@ -94,6 +97,78 @@ def test_children_of_a_failed_parent_are_told_after_it(bench: Bench, told: Path)
         *(f"run|failed|tlui: child-{i} ({c.id}) failed: {why}" for i, c in enumerate(children)),
         "queue||tlui: the queue is done",
     ]
+
+
+def test_runs_that_end_at_once_are_all_told_before_the_queues_end(bench: Bench, told: Path) -> None:
+    for number in range(5):
+        three = [bench.add(f"wait-{number}{x}", Wishes(per_device=3)) for x in "abc"]
+        bench.start()
+        for run in three:
+            bench.running(run)
+        told.write_text("")
+        for x in "abc":
+            bench.go(f"wait-{number}{x}")
+        *runs, last = wait_for(lambda: lines_of(told, 4), "four lines")
+        assert last == "queue||tlui: the queue is done"
+        assert {run.id for run in three} == {line.partition("(")[2][:8] for line in runs}
+        bench.quiet()
+
+
+def test_word_goes_out_in_the_order_of_ends(bench: Bench, told: Path) -> None:
+    """However long who ended the first one takes until he sends it."""
+    runs = [bench.add("a"), bench.add("b")]
+    for run in runs:
+        order.remove(bench.home, run.id)
+    first, second = News(bench.home), News(bench.home)
+    first.add(runs[0], Status("finished"))
+    second.add(runs[1], Status("failed"))
+    second.send()
+    waiting = _children[-1]
+    wait_for(lambda: waits_for_lock(waiting.pid), "the second one's patience")
+    assert not told.exists()
+    first.send()
+    assert wait_for(lambda: lines_of(told, 3), "three lines") == [
+        f"run|finished|tlui: a ({runs[0].id}) finished",
+        f"run|failed|tlui: b ({runs[1].id}) failed",
+        "queue||tlui: the queue is done",
+    ]
+    wait_for(lambda: not list(order.folder(bench.home).iterdir()), "no turn is left")
+
+
+def test_a_dead_process_keeps_nobody_from_a_turn(bench: Bench, told: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from tlui.runs.directory import Home\n"
+        "from tlui.scheduler.turn import take\n"
+        "turn = take(Home(Path(sys.argv[1]))); print(turn.path.name, flush=True); input()"
+    )
+    run = bench.add("finish")
+    words = [sys.executable, "-c", code, str(bench.home.path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(words, **pipes, env=importable(os.environ)) as taker:
+        assert taker.stdout is not None
+        name = taker.stdout.readline().decode().strip()
+        bench.start()
+        bench.ended(run)
+        bench.quiet()
+        assert (order.folder(bench.home) / name).exists() and not told.exists()
+        kill(taker.pid)
+    assert len(wait_for(lambda: lines_of(told, 2), "two lines")) == 2
+    assert not (order.folder(bench.home) / name).exists()
+
+
+def test_who_has_the_parent_speaks_before_its_children_fail(bench: Bench, told: Path) -> None:
+    parent = bench.add("parent")
+    child = bench.add("child", parents=[parent.id])
+    order.remove(bench.home, parent.id)
+    claims = Claims(bench.home)
+    assert claims.take(parent.id)
+    write_status(parent.status, Status("failed", reason="no data"))
+    bench.start()
+    assert bench.state(child) == "queued" and not told.exists()
+    claims.release(parent.id)
+    bench.start()
+    assert bench.state(child) == "failed"
+    assert len(wait_for(lambda: lines_of(told, 2), "the child's and the queue's")) == 2
 
 
 def test_a_front_end_tells_what_nobody_supervised(bench: Bench, told: Path) -> None:

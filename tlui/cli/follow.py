@@ -223,11 +223,11 @@ class Session:
             self.tended = time.monotonic()
             if not self.stage:
                 self._keep_queue_going()
-        for one in self.runs:
-            if one.over:
-                continue
-            before = one.seen
-            one.seen = one.run.observe()
+        left = [one for one in self.runs if not one.over]
+        # What starts or fails after another is looked at first: it is never told before that one.
+        seen = {one.run.id: one.run.observe() for one in reversed(left)}
+        for one in left:
+            before, one.seen = one.seen, seen[one.run.id]
             one.tail.poll()
             news = one.state in LIVE and one.seen.reason != before.reason
             if one.state != before.state or news:

@@ -57,11 +57,16 @@ def show(
     from tlui.scheduler.start import start
 
     store = Home.at(home)
+    said = ""
     try:
         start(store)
     except TluiError as error:  # a cluster that does not answer, say; what is known is shown
-        complain(str(error), error.code)
-    found = places(store)
+        said = str(error)
+        complain(said, error.code)
+    try:
+        found = places(store)
+    except TluiError as error:
+        return error.code if str(error) == said else complain(str(error), error.code)
     if json:
         for place in found:
             print(

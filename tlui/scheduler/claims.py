@@ -125,6 +125,13 @@ class Claims:
         """The claim on a run, or None where nobody holds it."""
         return self.read(RUN + run_id)
 
+    def seen_to(self, run_id: str) -> bool:
+        """Whether somebody else on this host has a run, and so sees to what follows from it."""
+        claim = self.of_run(run_id)
+        if claim is None or run_id == self._leaving:
+            return False
+        return any(liveness(who) == "alive" for who in claim.holders)
+
     def read(self, name: str) -> Claim | None:
         """One claim; None where there is none. A half-written one has no holders: it is stale, but
         for the first minute, in which another host's may only look so (`fresh`)."""

@@ -33,6 +33,8 @@ class Readiness:
     reason: str = ""
     parent: str | None = None
     """Id of the run to start from, where it was left open until now."""
+    lost: tuple[str, ...] = ()
+    """Where it failed: ids of the runs it might have started from."""
 
 
 def readiness(home: Home, run: RunDirectory) -> Readiness:
@@ -59,7 +61,8 @@ def readiness(home: Home, run: RunDirectory) -> Readiness:
         else:
             usable.append(parent)
     if not usable:
-        return Readiness(False, failed=True, reason="cannot start: " + "; ".join(lost))
+        ids = tuple(parent.id for parent in parents)
+        return Readiness(False, failed=True, reason="cannot start: " + "; ".join(lost), lost=ids)
     return Readiness(True, parent=best(usable).id if meta.get("choose_parent") else None)
 
 

@@ -28,7 +28,7 @@ from tlui.scheduler.claims import Claims
 from tlui.scheduler.devices import Device, choose, label, list_devices
 from tlui.scheduler.ending import log_tail, not_started, note, settle
 from tlui.scheduler.launch import open_log, shortage
-from tlui.scheduler.notify import Ended, notify
+from tlui.scheduler.notify import News
 from tlui.scheduler.parents import fail, readiness, take_parent
 from tlui.scheduler.supervisor import MINE, NO_PROCESS, Orders
 
@@ -58,16 +58,16 @@ def start(home: Home, trainer: Sequence[str] = (), nvml: Any = None) -> list[str
         TluiError: The store's queue or claims are not usable, no process can be started here, or a
             cluster refused a run; what fits here was started.
     """
-    ended: list[Ended] = []
+    news = News(home)
     try:
-        return start_next(home, ended, trainer, nvml)
+        return start_next(home, news, trainer, nvml)
     finally:
-        notify(home, ended)
+        news.send()
 
 
 def start_next(
     home: Home,
-    ended: list[Ended],
+    news: News,
     trainer: Sequence[str] = (),
     nvml: Any = None,
     offer: Offer | None = None,
@@ -78,7 +78,7 @@ def start_next(
 
     Args:
         home: The store.
-        ended: Gets the runs that this call found at their end, of which nobody knows as yet.
+        news: Gets the runs that this call found at their end, of which nobody knows as yet.
         trainer: As for `start`.
         nvml: As for `start`.
         offer: Asked of each run before a supervisor is started for it, by one whose trainer can
@@ -91,7 +91,7 @@ def start_next(
     _reap()
     require_room(home)
     claims = Claims(home, leaving)
-    _settle(home, claims, trainer, ended)
+    _settle(home, claims, trainer, news)
     devices: list[Device] | None = None
     full: set[tuple[order.Wishes, int]] = set()
     started: list[str] = []
@@ -119,8 +119,11 @@ def start_next(
             continue
         ready = readiness(home, run)
         if ready.failed:
+            if any(claims.seen_to(parent) for parent in ready.lost):
+                continue  # who has that parent tells of its end first, and then looks here
+            news.take_turn()
             if failed := fail(home, run, ready.reason):
-                ended.append((run, failed))
+                news.add(run, failed)
             continue
         count = devices_wanted(run)
         choice = choose(wishes, count, devices, claims)
@@ -146,7 +149,7 @@ def start_next(
             trouble = error  # of the host: the others would have it, too
             note(run, status, str(error))
         except OSError as error:
-            ended.append((run, not_started(run, status, error)))
+            news.add(run, not_started(run, status, error))
             order.remove(home, run.id)
         claims.release(run.id)
     if elsewhere:
@@ -224,14 +227,14 @@ def require_room(home: Home, least: int = LEAST_BYTES) -> None:
         raise TluiError(text) from full
 
 
-def _settle(home: Home, claims: Claims, trainer: Sequence[str], ended: list[Ended]) -> None:
+def _settle(home: Home, claims: Claims, trainer: Sequence[str], news: News) -> None:
     """Put right what processes that died without a word have left."""
     for claim in claims.runs():
         run = home.run(claim.run)
         if claim.stale:
             if claims.inherit(run.id):
                 if final := _end_of_lost(home, run):
-                    ended.append((run, final))
+                    news.add(run, final)
                 claims.release(run.id)
         elif claim.orphaned:
             with suppress(TluiError, OSError):  # it trains on, and the next to look tries again

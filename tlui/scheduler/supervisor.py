@@ -34,7 +34,7 @@ from tlui.scheduler.signals import Signals
 from tlui.scheduler.worker import Worker, alike, kill_group, may_go_on
 
 if TYPE_CHECKING:
-    from tlui.scheduler.notify import Ended
+    from tlui.scheduler.notify import News
     from tlui.scheduler.start import Offer
 
 TICK_SECONDS = 2.0
@@ -122,15 +122,23 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         _own(home, run, status, orders, claims, signals)
         return 0
-    claims.release(run.id)
     try:
-        others = _start_next(home, orders) if _goes_on(orders, signals) else []
-        _tell(home, orders, signals, [(run, final), *others])
+        (news := _news(home)).add(run, final)
+        claims.release(run.id)
+        if _goes_on(orders, signals):
+            _start_next(home, orders, news)
+        _tell(news, orders, signals)
     except MISFITS as error:
         if orders.over:
             raise
         _begin_anew(home, run, orders, signals, error)
     return 0
+
+
+def _tell(news: News, orders: Orders, signals: Signals) -> None:
+    """Word to whoever wants it; of a cluster's job that is shut down, the job itself speaks."""
+    if orders.devices or not signals.shutting_down:
+        news.send(here=not orders.devices)
 
 
 def _goes_on(orders: Orders, signals: Signals) -> bool:
@@ -152,14 +160,14 @@ def _own(
     while following is not None:
         run, status = following
         final = _train(home, run, status, orders, claims, signals, worker)
-        ended = [(run, final)]
         following = None
         try:
+            (news := _news(home)).add(run, final)
             if _goes_on(orders, signals) and final.state != "queued":
-                following = _following(home, run, orders, worker, ended)
+                following = _following(home, run, orders, worker, news)
             else:
                 claims.release(run.id)
-            _tell(home, orders, signals, ended)
+            _tell(news, orders, signals)
         except MISFITS as error:
             worker.close()
             if following is not None:
@@ -182,10 +190,10 @@ def _begin_anew(
 
 
 def _following(
-    home: Home, run: RunDirectory, orders: Orders, worker: Worker, ended: list[Ended]
+    home: Home, run: RunDirectory, orders: Orders, worker: Worker, news: News
 ) -> tuple[RunDirectory, Status] | None:
     """Start what fits next, as which this supervisor gives up its claims on a run that is over;
-    the run that it has claimed for its waiting trainer. `ended` gets what cannot start."""
+    the run that it has claimed for its waiting trainer. `news` gets what cannot start."""
     taken: list[tuple[RunDirectory, Status]] = []
 
     def offer(other: RunDirectory, wanted: Orders) -> bool:
@@ -203,11 +211,11 @@ def _following(
         taken.append((other, status))
         return True
 
-    ended += _start_next(home, orders, offer, run.id, worker.pid if worker.waits else 0)
+    _start_next(home, orders, news, offer, run.id, worker.pid if worker.waits else 0)
     if not taken and worker.waits:
         worker.dismiss()
         if orders.devices != (CPU,):  # what it held of a GPU is free only now
-            ended += _start_next(home, orders, offer)
+            _start_next(home, orders, news, offer)
     return taken[0] if taken else None
 
 
@@ -315,7 +323,9 @@ def _watch(
             looked = time.monotonic()
             if any(claim.orphaned or claim.stale for claim in Claims(home).runs()):
                 with suppress(*MISFITS):  # a newer one will see to them
-                    _tell(home, orders, signals, _start_next(home, orders))
+                    news = _news(home)
+                    _start_next(home, orders, news)
+                    news.send()
 
 
 def _watch_adopted(run: RunDirectory, trainer: Identity, signals: Signals) -> int:
@@ -340,34 +350,34 @@ def _keep_fresh(run: RunDirectory) -> None:
             pass
 
 
-def _tell(home: Home, orders: Orders, signals: Signals, ended: Sequence[Ended]) -> None:
-    """Word to whoever wants it."""
-    from tlui.scheduler.notify import notify, notify_now
+def _news(home: Home) -> News:
+    """What word is to be sent of: nothing yet."""
+    from tlui.scheduler.notify import News
 
-    if orders.devices:
-        notify(home, ended)
-    elif not signals.shutting_down:  # else the job goes on to say what becomes of the run
-        notify_now(home, ended)
+    return News(home)
 
 
 def _start_next(
-    home: Home, orders: Orders, offer: Offer | None = None, leaving: str = "", idle: int = 0
-) -> list[Ended]:
-    """Start what fits next; the runs that were found at their end on the way."""
+    home: Home,
+    orders: Orders,
+    news: News,
+    offer: Offer | None = None,
+    left: str = "",
+    idle: int = 0,
+) -> None:
+    """Start what fits next; `news` gets the runs that were found at their end on the way."""
     from tlui.scheduler.start import start_next
 
-    ended: list[Ended] = []
     try:
-        if leaving:
+        if left:
             try:
-                start_next(home, ended, orders.trainer, offer=offer, leaving=leaving, idle=idle)
+                start_next(home, news, orders.trainer, offer=offer, leaving=left, idle=idle)
             finally:
-                Claims(home).release(leaving)
+                Claims(home).release(left)
         # Once more after that: what was queued meanwhile found the device taken.
-        start_next(home, ended, orders.trainer, offer=offer, idle=idle)
+        start_next(home, news, orders.trainer, offer=offer, idle=idle)
     except (TluiError, OSError) as error:
         print(f"tlui: the queue does not go on: {error}", file=sys.stderr, flush=True)
-    return ended
 
 
 def _answer(handle: int, word: bytes) -> int:

@@ -36,7 +36,7 @@ from tlui.scheduler import devices, order
 from tlui.scheduler.backends.handover import note_job
 from tlui.scheduler.claims import Claims
 from tlui.scheduler.ending import give_up
-from tlui.scheduler.notify import notify_now
+from tlui.scheduler.notify import News
 from tlui.scheduler.order import Wishes
 from tlui.scheduler.parents import fail, readiness, take_parent
 from tlui.scheduler.start import devices_wanted
@@ -233,7 +233,9 @@ class Node:
     def _tell(self) -> None:
         """Word to whoever wants it of a run that no supervisor spoke of, if it is over."""
         if status := read_status(self.run.status):
-            notify_now(self.home, [(self.run, status)])
+            news = News(self.home)
+            news.add(self.run, status)
+            news.send(here=True)
 
     def _queue(self, status: Status, reason: str = "") -> None:
         again = replace(
