@@ -18,7 +18,7 @@ import tlui
 from tlui.errors import TluiError
 from tlui.runs.directory import RunDirectory
 from tlui.runs.process import liveness, start_time
-from tlui.runs.status import read_status
+from tlui.runs.status import Status, read_status, write_status
 from tlui.scheduler import control, order
 from tlui.scheduler.claims import Claims
 from tlui.scheduler.ending import judge
@@ -68,6 +68,21 @@ class TestEnds:
         state, reason, advice = judge(run, code, out_of_memory=False, asked="")
         assert state == "failed" and "CUDA_ERROR_OUT_OF_MEMORY" in reason
         assert "batch_size" in advice and "mixed_precision" in advice
+
+    def test_a_crash_quotes_nothing_but_what_is_of_it(self, bench: Bench) -> None:
+        """No line for information, and none of an attempt before."""
+        run = bench.add("wait;crash")
+        run.log.write_text("ValueError: of the first\n")
+        write_status(run.status, Status("queued", attempt=1))
+        bench.start()
+        bench.running(run)
+        with open(run.log, "a") as log:
+            log.write("I0000 00:00:1795873599.459491    8638 port.cc:153] oneDNN is on.\n")
+            log.write("info: no GPU here: training on the CPU\n")
+        os.kill(bench.holders(run)[1], signal.SIGSEGV)
+        bench.quiet()
+        assert run.observe().reason == "the trainer crashed (SIGSEGV)"
+        assert run.log.read_text().splitlines()[1] == "tlui: attempt 2"
 
 
 class TestQueueGoesOn:

@@ -20,6 +20,7 @@ from tlui.runs.files import write_text
 from tlui.runs.process import Identity
 from tlui.runs.status import ENDED, State, Status, read_status, write_status
 from tlui.scheduler.claims import Claims
+from tlui.scheduler.launch import open_log
 
 MEMORY_ADVICE = (
     "Lower train.batch_size or dataset.image_size, try train.mixed_precision = true, "
@@ -31,8 +32,10 @@ GPU_FULL = re.compile(
 )
 NO_THREADS = re.compile("can't start new thread|pthread_create")
 THREADS_ADVICE = "You may have no more processes and threads (ulimit -u): end some, or raise that"
-FRAME = re.compile(r"\s*@ +0x|\*\*\* ")
-"""How a line of a stack in TensorFlow's log begins."""
+CHATTER = re.compile(r"\s*@ +0x|\*\*\* |info: |I\d{4} \d\d:|WARNING: All log messages before absl")
+"""How a line of a trainer's log begins that is of a stack, or for information only."""
+ATTEMPT = "tlui: attempt "
+"""How the line of a log begins after which all is of another start; its number follows."""
 RESUME_ADVICE = "tlui resume {id} continues it"
 CRASHES = frozenset(
     {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGSYS}
@@ -187,8 +190,15 @@ def _crash_advice(reason: str) -> str:
     return MEMORY_ADVICE if "bad_alloc" in reason else ""
 
 
+def mark(run: RunDirectory, attempt: int) -> None:
+    """Begin another start's part of the log, where it has a part already."""
+    if attempt > 1:
+        with suppress(OSError), os.fdopen(open_log(run.log), "ab") as file:
+            file.write(f"{ATTEMPT}{attempt}\n".encode())
+
+
 def log_tail(run: RunDirectory) -> str:
-    """The last lines of trainer.log that say something."""
+    """The last lines of trainer.log that say something of the latest start."""
     try:
         with open(run.log, "rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -196,7 +206,9 @@ def log_tail(run: RunDirectory) -> str:
             lines = file.read().decode("utf-8", "replace").splitlines()
     except OSError:
         return ""
-    said = [line.rstrip() for line in lines if line.strip() and not FRAME.match(line)]
+    starts = [number for number, line in enumerate(lines, 1) if line.startswith(ATTEMPT)]
+    lines = lines[starts[-1] if starts else 0 :]
+    said = [line.rstrip() for line in lines if line.strip() and not CHATTER.match(line)]
     return "\n".join(said[-LOG_LINES:])
 
 

@@ -28,7 +28,7 @@ from tlui.runs.process import Identity, identify, liveness
 from tlui.runs.status import Status, read_status, write_status
 from tlui.scheduler import order
 from tlui.scheduler.claims import CPU, Claims
-from tlui.scheduler.ending import not_started, note, oom_kills, settle
+from tlui.scheduler.ending import mark, not_started, note, oom_kills, settle
 from tlui.scheduler.launch import COMING, environment, shortage
 from tlui.scheduler.signals import Signals
 from tlui.scheduler.worker import Worker, alike, kill_group, may_go_on
@@ -273,6 +273,7 @@ def _train(
     try:
         for word in REQUESTS:
             (run.requests / word).unlink(missing_ok=True)
+        mark(run, starting.attempt)
         worker.prepare(command, arguments, env, run.log, goes_on)  # trains after `go` only
         write_status(run.status, starting)
         ready = _answer(ready, MINE)
