@@ -72,6 +72,8 @@ def watch() -> None:
         (Reporter, "_write", KINDS[1]),
         (TensorBoard, "write", KINDS[2]),
         (Checkpoints, "write", KINDS[3]),
+        (Checkpoints, "write_behind", KINDS[3]),
+        (Checkpoints, "settle", KINDS[3]),
         (Checkpoints, "remember_best", KINDS[3]),
     ):
         setattr(owner, name, counted(getattr(owner, name), kind))

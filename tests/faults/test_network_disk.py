@@ -164,7 +164,7 @@ def test_a_killed_trainer_is_resumed_on_the_other_host(
         assert found is not None and notes == []
         assert Checkpoints(run.checkpoints).load_best() is not None
         gone = epochs[int(found.state["epoch"]) :]
-        assert len(gone) <= 1 or sum(row["seconds"] for row in gone) < 10
+        assert len(gone) <= 1
         says(other, "resume", run.id, "--detach")
         epoch_reached(run, len(epochs) + 1)
     assert len(events(run, "open")) == kills + 1

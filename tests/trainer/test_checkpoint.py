@@ -75,6 +75,112 @@ class TestKilledWhileWriting:
         assert "best.npz" in names and len(names) > 1  # killed between two renames: one `last`
 
 
+REST = {"backbone/kernel": np.arange(40, dtype=np.float32)}
+
+
+def moving(number, seed=0):
+    """A network most of which rests."""
+    arrays = {
+        "head/logits/kernel": np.full(3, number, np.float32),
+        "head/dropout/seed_generator_state": np.full(2, seed, np.uint32),
+        "optimizer/000": np.full(3, number, np.float32),
+    }
+    return Checkpoint({**REST, **arrays}, {"number": number})
+
+
+def best_of(number):
+    arrays = {**REST, "head/logits/kernel": np.full(3, number, np.float32)}
+    return Checkpoint(arrays, {"number": number})
+
+
+def behind(checkpoints, *numbers, still=REST):
+    for number in numbers:
+        checkpoints.write_behind(moving(number, seed=number), still.keys())
+    checkpoints.settle()
+
+
+class TestWhatMoves:
+    def test_only_the_first_is_whole_and_all_of_the_latest_comes_back(self, tmp_path):
+        checkpoints = Checkpoints(tmp_path)
+        behind(checkpoints, 1)
+        whole = (tmp_path / "last.npz").read_bytes()
+        behind(checkpoints, 2, 3)
+        assert (tmp_path / "last.npz").read_bytes() == whole
+        found, notes = Checkpoints(tmp_path).load()
+        assert notes == [] and found.state["number"] == 3
+        want = moving(3, seed=3).arrays
+        assert found.arrays.keys() == want.keys()
+        assert all((found.arrays[key] == array).all() for key, array in want.items())
+
+    def test_the_best_epoch_is_kept_until_its_own_file_has_it(self, tmp_path):
+        checkpoints = Checkpoints(tmp_path)
+        checkpoints.remember_best(best_of(1))
+        behind(checkpoints, 1)
+        checkpoints.remember_best(best_of(2))
+        behind(checkpoints, 2, 3)
+        again = Checkpoints(tmp_path)
+        assert (again.load_best().arrays["head/logits/kernel"] == 1).all()
+        again.load()
+        best = again.load_best().arrays
+        assert best.keys() == best_of(2).arrays.keys()
+        assert (best["head/logits/kernel"] == 2).all()
+        assert (best["backbone/kernel"] == REST["backbone/kernel"]).all()
+        again.write(moving(4))
+        assert (Checkpoints(tmp_path).load_best().arrays["head/logits/kernel"] == 2).all()
+
+    def test_a_later_whole_one_counts_for_more(self, tmp_path):
+        checkpoints = Checkpoints(tmp_path)
+        behind(checkpoints, 1, 2)
+        checkpoints.write(moving(3))
+        assert (tmp_path / "moved.npz").exists()
+        assert Checkpoints(tmp_path).load()[0].state["number"] == 3
+
+    def test_with_its_base_moved_aside_by_one_that_is_damaged(self, tmp_path):
+        checkpoints = Checkpoints(tmp_path)
+        behind(checkpoints, 1, 2)
+        checkpoints.write(moving(3))
+        (tmp_path / "last.npz").write_bytes(b"PK")
+        found, notes = Checkpoints(tmp_path).load()
+        assert found.state["number"] == 2 and "last.npz" in notes[0]
+
+    def test_what_rests_otherwise_begins_with_a_whole_one(self, tmp_path):
+        checkpoints = Checkpoints(tmp_path)
+        behind(checkpoints, 1, 2)
+        behind(checkpoints, 3, still={})
+        otherwise = {"backbone/kernel": np.full(40, 7, np.float32)}
+        last = Checkpoint({**moving(4).arrays, **otherwise}, {"number": 4})
+        checkpoints.write_behind(last, REST.keys())
+        checkpoints.settle()
+        found = Checkpoints(tmp_path).load()[0]
+        assert found.state["number"] == 4 and (found.arrays["backbone/kernel"] == 7).all()
+
+    def test_damage_goes_back_to_the_whole_one_and_is_said(self, tmp_path):
+        checkpoints = Checkpoints(tmp_path)
+        behind(checkpoints, 1, 2)
+        (tmp_path / "moved.npz").write_bytes((tmp_path / "moved.npz").read_bytes()[:-9])
+        found, notes = Checkpoints(tmp_path).load()
+        assert found.state["number"] == 1 and "moved.npz" in notes[0]
+
+    def test_where_most_moves_every_one_is_whole(self, tmp_path):
+        checkpoints = Checkpoints(tmp_path)
+        behind(checkpoints, 1, 2, still={})
+        assert not (tmp_path / "moved.npz").exists()
+        assert Checkpoints(tmp_path).load()[0].state["number"] == 2
+
+    def test_a_failure_is_told_when_asked_and_the_next_one_is_written(self, tmp_path):
+        checkpoints = Checkpoints(tmp_path)
+        behind(checkpoints, 1)
+        (tmp_path / "moved.npz").mkdir()
+        checkpoints.write_behind(moving(2), REST.keys())
+        with pytest.raises(OSError):
+            checkpoints.settle()
+        checkpoints.settle()  # told once
+        assert Checkpoints(tmp_path).load()[0].state["number"] == 1
+        (tmp_path / "moved.npz").rmdir()
+        behind(checkpoints, 3)
+        assert Checkpoints(tmp_path).load()[0].state["number"] == 3
+
+
 class TestDamage:
     def test_any_flipped_byte_of_an_array_is_found(self, tmp_path):
         path = tmp_path / "last.npz"

@@ -6,14 +6,22 @@ as `counts/…`, and the training state as JSON. Zip's checksums are verified by
 back; pickles are refused. `last.npz` is written aside, synced and moved into place, the one before
 it kept as `last-previous.npz`; `best.npz` holds the best epoch's network alone. A kill at any
 moment leaves one that loads; a full disk leaves the last good one.
+
+Every epoch gets its checkpoint, written by a thread while the next one trains. Where most of the
+network rests (a frozen backbone), and a whole checkpoint is not cheap beside the epoch, only what
+moves is written: `moved.npz` holds that, the best epoch's under `best/…` where `best.npz` is yet
+to get it, and the identity of the `last.npz` that has the rest.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import time
 import zipfile
 import zlib
+from collections.abc import Set
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +33,11 @@ from tlui.trainer.arrays import write_arrays
 
 STATE = "state.json"
 LEAST_SECONDS = 1.0
-"""Epochs shorter than this share a checkpoint …"""
+"""Epochs shorter than this share a whole checkpoint where most of the network rests …"""
 MOST_SHARE = 0.05
-"""… and so do those that writing one would slow by more than this share."""
+"""… and so do those of which writing one would take more than this share."""
+MOST_MOVES = 0.5
+"""Where more than this share of the network moves, every checkpoint is whole."""
 
 
 class DamagedCheckpointError(Exception):
@@ -82,11 +92,11 @@ def read_whole_checkpoint(path: Path) -> Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoint files of one run, written at most as often as is cheap.
+    """The checkpoint files of one run.
 
-    The best epoch's network is held in memory until the next write, so that a run of many short
-    epochs does not write one file an epoch. `best.npz` is written before `last.npz`: a kill
-    between them makes a resume train the best epoch once more, never lose it.
+    The best epoch's network is held in memory until a whole checkpoint is written, and is in
+    `moved.npz` until then. `best.npz` is written before `last.npz`: a kill between them makes a
+    resume train the best epoch once more, never lose it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -94,16 +104,22 @@ class Checkpoints:
         self.last = folder / "last.npz"
         self.previous = folder / "last-previous.npz"
         self.best = folder / "best.npz"
+        self.moved = folder / "moved.npz"
         self._best: Checkpoint | None = None
+        self._base: str | None = None
+        """The identity of the `last.npz` this process wrote while `_still` rested."""
+        self._still: Set[str] = frozenset()
         self._written = time.monotonic()
         self._took = 0.0
+        self._writer: ThreadPoolExecutor | None = None
+        self._writing: Future[None] | None = None
 
     def load(self) -> tuple[Checkpoint | None, list[str]]:
         """The newest checkpoint that reads back whole, and what is to be said of damaged ones."""
         notes: list[str] = []
         for path in (self.last, self.previous):
             try:
-                return read_whole_checkpoint(path), notes
+                return self._moved_on(read_whole_checkpoint(path), notes), notes
             except FileNotFoundError:
                 continue
             except DamagedCheckpointError as error:
@@ -129,37 +145,82 @@ class Checkpoints:
         Raises:
             OSError: The disk is full or gone.
         """
-        if self._best is not None:
-            write_checkpoint(self.best, self._best)
-            self._best = None
+        self.settle()
+        self._flush_best()
 
     def sweep(self) -> None:
         """Remove what a kill left half written; only while no other process trains this run."""
         for path in (*self.folder.glob(".*.npz.*"), *self.folder.glob("last-next.npz")):
             path.unlink(missing_ok=True)
 
-    def is_due(self) -> bool:
-        """Whether enough time has passed since the last write, by what that one cost."""
-        return time.monotonic() - self._written >= max(LEAST_SECONDS, self._took / MOST_SHARE)
-
     def write(self, checkpoint: Checkpoint) -> None:
-        """Write the best epoch's network where it is new, then the present state.
+        """Write the best epoch's network where it is new, then the present state, both whole.
 
         Raises:
             OSError: The disk is full or gone; what was there still loads.
         """
+        self.settle()
+        self._write(checkpoint)
+
+    def write_behind(self, checkpoint: Checkpoint, still: Set[str]) -> None:
+        """Write the present state while training goes on; `settle` tells how that went.
+
+        Args:
+            still: Keys of what does not change from one call to the next, as long as all of
+                them are given these same keys.
+
+        Raises:
+            OSError: As `settle`, of the checkpoint before this one.
+        """
+        self.settle()
+        if still != self._still:
+            self._still, self._base = still, None
+        if self._writer is None:
+            self._writer = ThreadPoolExecutor(1, "checkpoints")
+        light = self._base is not None and not self._is_due() and self._moves_little(checkpoint)
+        work = self._write_moved if light else self._write
+        self._writing = self._writer.submit(work, checkpoint)
+
+    def settle(self) -> None:
+        """Wait until the checkpoint under way is on the disk.
+
+        Raises:
+            OSError: It is not; what was there before still loads.
+        """
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def _is_due(self) -> bool:
+        """Whether enough time has passed since the last whole write, by what that one cost."""
+        return time.monotonic() - self._written >= max(LEAST_SECONDS, self._took / MOST_SHARE)
+
+    def _moves_little(self, checkpoint: Checkpoint) -> bool:
+        sizes = {key: array.nbytes for key, array in checkpoint.network().items()}
+        moved = sum(size for key, size in sizes.items() if key not in self._still)
+        return moved <= MOST_MOVES * sum(sizes.values())
+
+    def _write(self, checkpoint: Checkpoint) -> None:
         began = time.monotonic()
         try:
-            self.flush_best()
+            self._flush_best()
             self._write_last(checkpoint)
         finally:
             self._written = time.monotonic()
             self._took = self._written - began
 
+    def _flush_best(self) -> None:
+        if self._best is not None:
+            write_checkpoint(self.best, self._best)
+            self._best = None
+
     def _write_last(self, checkpoint: Checkpoint) -> None:
         aside = self.folder / "last-next.npz"
+        identity = os.urandom(8).hex()
         try:
-            write_checkpoint(aside, checkpoint)
+            write_checkpoint(
+                aside, Checkpoint(checkpoint.arrays, {**checkpoint.state, "id": identity})
+            )
             if self.last.exists():
                 self.last.replace(self.previous)
             aside.replace(self.last)
@@ -167,3 +228,28 @@ class Checkpoints:
             aside.unlink(missing_ok=True)
             raise
         sync_folder(self.folder)
+        self._base = identity
+
+    def _write_moved(self, checkpoint: Checkpoint) -> None:
+        arrays = {k: v for k, v in checkpoint.arrays.items() if k not in self._still}
+        if self._best is not None:
+            best = self._best.arrays.items()
+            arrays |= {f"best/{k}": v for k, v in best if k not in self._still}
+        write_checkpoint(self.moved, Checkpoint(arrays, {**checkpoint.state, "base": self._base}))
+
+    def _moved_on(self, base: Checkpoint, notes: list[str]) -> Checkpoint:
+        """A whole checkpoint with what moved since, where `moved.npz` belongs to it."""
+        try:
+            moved = read_whole_checkpoint(self.moved)
+        except FileNotFoundError:
+            return base
+        except DamagedCheckpointError as error:
+            notes.append(f"{error}; going on from the whole checkpoint before it")
+            return base
+        if moved.state.get("base") != base.state.get("id", ""):
+            return base
+        still = {k: v for k, v in base.network().items() if k not in moved.arrays}
+        if best := moved.part("best"):
+            self._best = Checkpoint({**still, **best}, moved.state)
+        own = {k: v for k, v in moved.arrays.items() if not k.startswith("best/")}
+        return Checkpoint({**still, **own}, moved.state)

@@ -28,7 +28,7 @@ from tlui.trainer.model.freezing import (
     settling_steps,
 )
 from tlui.trainer.model.network import Network
-from tlui.trainer.model.variables import SEED, named_variables
+from tlui.trainer.model.variables import SEED, named_variables, resting
 from tlui.trainer.objective import Objective
 from tlui.trainer.optimizers import make_optimizer
 from tlui.trainer.pace import Pace
@@ -93,6 +93,7 @@ class Fit:
         """
         phases = self.experiment.phase
         self._variables = named_variables(self.network)
+        self._saving = ""
         self._learner: Learner | None = None
         while self.state.phase < len(phases):
             ending = self._phase(phases[self.state.phase])
@@ -108,6 +109,8 @@ class Fit:
         state = self.state
         mode = batchnorm_mode(phase.batchnorm, self.experiment.transfers)
         regime = set_regime(self.network, phase.freeze, mode)
+        still = resting(self.network)
+        self._still = {key: to_array(self._variables[key]) for key in still}
         self._announce(phase, regime)
         began = time.perf_counter()
         try:
@@ -231,6 +234,7 @@ class Fit:
             "images_per_second": images / (before_epoch_seconds + trained),
             "best": best,
         }
+        self._settle()  # so that no more than this epoch is lost should all end here
         self.reporter.event("epoch", **facts)
         pace.epoch(facts, seconds)
         self._watch.epoch(row, spent=trained, waited=self._feed.waited - waited)
@@ -238,9 +242,12 @@ class Fit:
         if best:
             self.checkpoints.remember_best(self._checkpoint(weights_only=True))
         asked = self.requests.poll()
-        if asked or self.checkpoints.is_due():
-            self._save(f"epoch {number}")
-        return asked or "done"
+        if asked:
+            self._save("the request to end")
+            return asked
+        self._saving = f"epoch {number}"
+        self.checkpoints.write_behind(self._checkpoint(), self._still.keys())
+        return "done"
 
     def _validate(self) -> dict[str, float]:
         """Metrics of the val split; {} where there is none."""
@@ -265,7 +272,8 @@ class Fit:
             self.reporter.alert("tensorboard", f"TensorBoard's files cannot be written: {error}")
 
     def _checkpoint(self, weights_only: bool = False) -> Checkpoint:
-        arrays = {key: to_array(v) for key, v in self._variables.items()}
+        still = self._still
+        arrays = {k: still[k] if k in still else to_array(v) for k, v in self._variables.items()}
         if weights_only:
             arrays = {k: v for k, v in arrays.items() if not k.endswith(f"/{SEED}")}
         elif self._learner is not None:
@@ -277,15 +285,26 @@ class Fit:
 
     def _save(self, occasion: str) -> None:
         """Checkpoint; a full disk leaves the one before and raises an alert."""
+        self._settle()
         try:
             self.checkpoints.write(self._checkpoint())
         except OSError as error:
-            kept = "the last good one is kept" if self.checkpoints.last.exists() else "none yet"
-            self.reporter.alert(
-                "checkpoint",
-                f"no checkpoint at {occasion}: {error.strerror or error}; {kept}. Free some space",
-                once=self.state.epoch,
-            )
+            self._not_saved(occasion, error)
+
+    def _settle(self) -> None:
+        """Have the last epoch's checkpoint on the disk, or an alert that it is not."""
+        try:
+            self.checkpoints.settle()
+        except OSError as error:
+            self._not_saved(self._saving, error)
+
+    def _not_saved(self, occasion: str, error: OSError) -> None:
+        kept = "the last good one is kept" if self.checkpoints.last.exists() else "none yet"
+        self.reporter.alert(
+            "checkpoint",
+            f"no checkpoint at {occasion}: {error.strerror or error}; {kept}. Free some space",
+            once=occasion,
+        )
 
 
 class _Anywhere:

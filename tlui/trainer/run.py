@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 
 from tlui.recipe.schema import Phase
@@ -117,6 +118,8 @@ def _train(run: Run) -> Ending:
         raise
     finally:
         board.close()
+        with suppress(OSError):  # what went wrong is said already
+            run.checkpoints.settle()
 
 
 def _stage(run: Run, phase: Phase, regime: RegimeReport) -> Stage:

@@ -48,6 +48,20 @@ def weight_keys(network: Network) -> list[str]:
     return [key for key in named_variables(network) if not key.endswith(f"/{SEED}")]
 
 
+def resting(network: Network) -> set[str]:
+    """The keys of what training leaves as it is under the regime that is set.
+
+    A layer that is frozen runs BatchNorm in inference mode; only its dropout streams move.
+    """
+    names = zip(network.backbone_names, network.backbone_layers, strict=True)
+    frozen = {name for name, layer in names if not layer.trainable}
+    return {
+        key
+        for key in weight_keys(network)
+        if key.startswith("backbone/") and key.split("/", 2)[1] in frozen
+    }
+
+
 def assign_variables(network: Network, arrays: Mapping[str, Any]) -> None:
     """Put arrays into the network's variables by key; keys not given stay as they are.
 
