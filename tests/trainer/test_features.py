@@ -234,6 +234,24 @@ class TestFolded:
         assert_same_arrays(last_weights(exact), last_weights(folded))
         np.testing.assert_allclose(*found, rtol=0, atol=5e-5)
 
+    def test_evaluates_many_photos_where_all_was_tuned(self, home, monkeypatch):
+        made, plainly = [], result.folded_network
+        monkeypatch.setattr(
+            result, "folded_network", lambda network: made.append(network) or plainly(network)
+        )
+        runs = [digits_run(home) for _ in range(3)]
+        found = []
+        for run, least, most, count in zip(
+            runs, (2000, 500, 500), (64_000_000, 64_000_000, 1000), (0, 1, 1), strict=True
+        ):
+            monkeypatch.setattr(result, "FOLDS_FROM", least)
+            monkeypatch.setattr(result, "MOST_FOLDED", most)
+            assert train(run).state == "finished" and len(made) == count
+            with np.load(run.predictions / "test.npz") as file:
+                found.append(file["probabilities"])
+        assert found[0].tobytes() == found[2].tobytes() != found[1].tobytes()
+        np.testing.assert_allclose(found[0], found[1], rtol=0, atol=5e-5)
+
     def test_does_not_share_features_with_exact(self, home, photos, tmp_path):
         for how, count in (("exact", 3), ("folded", 6)):
             given = {"batch_size": 5, "features": how}

@@ -18,6 +18,11 @@ from tlui.trainer.prepare import Run
 from tlui.trainer.signals import AskedToEndError
 from tlui.trainer.step import predictor
 
+FOLDS_FROM = 2000
+"""Images to evaluate from which on folding a network saves more time than it takes."""
+MOST_FOLDED = 64_000_000
+"""Weights beyond which copies as constants cost too much memory, unless they are asked for."""
+
 
 def evaluate_run(run: Run) -> None:
     """Evaluate the chosen weights on every split and write result.json last.
@@ -61,7 +66,7 @@ def _predictions(run: Run) -> Iterator[tuple[str, Predictions]]:
         trained = stage.traced.predictor(stage.forward)  # a graph that is traced already
     through = stage is None or stage.forward == run.network.logits
     whole = trained if through else predictor(run.network.logits)
-    if run.experiment.train.features == "folded" and run.experiment.train.devices == 1:
+    if _is_folded(run):
         constant = folded_network(run.network)
         whole = predictor(lambda x, training: constant(x))
     for split in run.experiment.evaluate.splits:
@@ -78,6 +83,18 @@ def _predictions(run: Run) -> Iterator[tuple[str, Predictions]]:
             yield split, replace(found, seconds=seconds)
         elif (batches := run.feed.evaluation(split)) is not None:
             yield split, predict(batches, run.images[split].names, whole, run.objective, told)
+
+
+def _is_folded(run: Run) -> bool:
+    """Whether the whole network is evaluated with constants: where that is asked for, or where
+    nothing rested whose features are to be exact, and it pays."""
+    train = run.experiment.train
+    if train.features == "folded" or train.devices > 1:
+        return train.devices == 1
+    images = sum(len(run.images[x]) for x in run.experiment.evaluate.splits if x in run.images)
+    weights = run.network.model.count_params()
+    learnt = run.experiment.phase[-1].freeze == "none"
+    return learnt and images >= FOLDS_FROM and weights <= MOST_FOLDED
 
 
 def _choose_weights(run: Run) -> str:

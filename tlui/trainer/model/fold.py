@@ -2,8 +2,9 @@
 rounded otherwise.
 
 With constants BatchNorm can be merged into the convolutions in front of it. What comes out differs
-from the exact path in its last digits (below 5e-5 on ImageNet weights), so training only uses this
-where a preset says `train.features = "folded"`.
+from the exact path in its last digits (below 5e-5 on ImageNet weights), so training uses this
+only where a preset says `train.features = "folded"`. A network that learnt as a whole is evaluated
+so where that takes less time (`result`).
 """
 
 from __future__ import annotations
