@@ -19,7 +19,7 @@ from tlui.errors import TluiError
 from tlui.runs.directory import Home
 from tlui.runs.files import write_json
 from tlui.runs.status import Status, write_status
-from tlui.trainer.checkpoint import Checkpoints
+from tlui.trainer.checkpoint import Checkpoint, Checkpoints
 
 EVIL = "evil\x1b]0;owned\x07\x1b[2J[red]x[bold]\u202e\x9b31m"
 
@@ -252,6 +252,12 @@ class TestPickles:
         found, notes = Checkpoints(run.checkpoints).load()
         assert found is None and len(notes) == 2
         assert Checkpoints(run.checkpoints).load_best() is None
+        Checkpoints(run.checkpoints).write(Checkpoint({}, {"epoch": 1}))
+        np.savez(
+            run.checkpoints / "moved.npz", **{"head/logits/kernel": array, "state.json": array}
+        )
+        found, notes = Checkpoints(run.checkpoints).load()
+        assert found is not None and found.state["epoch"] == 1 and len(notes) == 1
         for command in (["show", run.id], ["ls"], ["export"], ["compare", run.id, run.id]):
             tlui(*command)
         assert not went_off.exists()
