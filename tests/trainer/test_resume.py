@@ -15,6 +15,7 @@ from training import (
 
 from tlui.runs.history import load
 from tlui.runs.status import read_status
+from tlui.trainer.checkpoint import Checkpoints
 
 EVERYTHING = {
     "dataset": {
@@ -117,3 +118,35 @@ class TestKilled:
         opened = load(run).attempts
         assert opened[1]["epoch"] >= 1  # from a checkpoint, not from the start
         assert opened[2]["step"] > opened[1]["step"]
+
+    def test_among_epochs_of_milliseconds_one_is_lost_at_most(self, home, tmp_path):
+        """Kills while only what moves is written, in a head and after it; the best epoch stays."""
+        from tlui.runs.directory import Home
+
+        head = {"lr": {"policy": "cosine", "initial": 1e-2}, "freeze": "backbone"}
+        tables = {
+            **EVERYTHING,
+            "backbone": {"name": "SmallConvNet", "weights": "none"},
+            "augment": {},
+            "phase": [{**head, "epochs": 300}, {**head, "epochs": 40, "freeze": "top:3"}],
+        }
+        reference = digits_run(Home.at(tmp_path / "reference"), **tables)
+        assert train(reference).state == "finished"
+        run = digits_run(home, **tables)
+        for attempt, until in enumerate((20, 70, 310)):
+            process = start(run, *(["--resume"] if attempt else []))
+            wait_for(run, process, lambda e, n=until: e["type"] == "epoch" and e["epoch"] >= n)
+            process.kill()
+            process.wait()
+            reached = len(load(run).epochs)
+            checkpoints = Checkpoints(run.checkpoints)
+            found, notes = checkpoints.load()
+            assert notes == [] and found.state["epoch"] >= reached - 1
+            assert checkpoints.load_best().state["best"]["epoch"] >= found.state["best"]["epoch"]
+            assert (run.checkpoints / "moved.npz").exists()
+        process = start(run, "--resume")
+        assert process.wait(120) == 0, run.log.read_text()
+        assert_same_arrays(last_weights(run), last_weights(reference))
+        assert epochs_of(run) == epochs_of(reference)
+        for name in ("metrics", "best"):
+            assert run.read_result()[name] == reference.read_result()[name]
