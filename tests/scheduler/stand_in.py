@@ -40,6 +40,7 @@ def main(run: RunDirectory) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN if name.startswith("deaf") else ask)
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGUSR1, ask)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     starts = os.open(home / "starts", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.write(starts, f"{run.id}\n".encode())
     status = read_status(run.status)

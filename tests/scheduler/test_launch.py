@@ -12,6 +12,7 @@ from faults.real import ROOT
 from scheduler.bench import wait_for
 
 from tlui.runs.process import start_time
+from tlui.scheduler.launch import BLOCKED, spawn
 
 PARENT = """
 import os, sys
@@ -46,3 +47,12 @@ def test_only_an_open_gate_lets_it_run(tmp_path: Path, gate: str) -> None:
     wait_for(lambda: start_time(pid) is None, "its end")
     assert mark.exists() == (gate == "opens")
     assert said == ("0\n" if gate == "opens" else "")
+
+
+def test_signals_wait_until_the_trainer_listens(tmp_path: Path) -> None:
+    """Python turns one that comes while it starts into any error, or none."""
+    code = "import signal; print(*sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())))"
+    child = spawn([sys.executable, "-c", code], os.environ, tmp_path / "log")
+    child.go()
+    os.waitpid(child.pid, 0)
+    assert (tmp_path / "log").read_text().split() == [str(int(n)) for n in sorted(BLOCKED)]

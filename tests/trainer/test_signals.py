@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 
 import pytest
 
@@ -30,6 +31,14 @@ def test_signals(requests, number, request_):
     assert requests.poll() == request_
     assert requests.honour() == request_
     assert requests.poll() is None
+
+
+def test_one_that_came_before_it_listened(requests):
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+    assert requests.poll() is None
+    requests.install()
+    assert requests.poll() == "stop"
 
 
 def test_a_lost_connection_is_ignored(requests):

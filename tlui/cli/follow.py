@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
+from tlui.cli.interrupt import presses
 from tlui.errors import TluiError, no_space
 from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.history import History, Tail
@@ -100,6 +101,7 @@ class Heard:
 def listening() -> Iterator[Heard]:
     """Collect SIGINT, SIGTERM, SIGUSR1 and SIGHUP for the length of a `with`."""
     heard = Heard()
+    heard.interrupts = presses()  # before this began
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
     before = {number: signal.signal(number, heard) for number in numbers}
     try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
 from tlui.errors import TluiError, refusal
 
@@ -20,16 +19,27 @@ def main(arguments: list[str] | None = None) -> None:
 
     All is written and closed by then; taking the interpreter apart would cost a tenth of a second.
     """
-    code = run(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:
+        code = complain("stopped", STOPPED)
     _unwritten()
     os._exit(code)
 
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
+    from tlui.cli import interrupt
     from tlui.runs.charset import restrain
 
     restrain()
+    with interrupt.remembered():
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
+    from tlui.cli import interrupt
+
     try:
         if not arguments:
             from tlui.cli.opening import open_app
@@ -48,6 +58,8 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        if interrupt.presses():
+            return complain("stopped", STOPPED)
         if said := refusal(error) or _unwritten():
             return complain(said, 1)
         return _usage(error) or _crash(error)
@@ -95,6 +107,7 @@ def _crash(error: Exception) -> int:
     """Keep the traceback of a bug in a file and say where it is."""
     import time
     import traceback
+    from pathlib import Path
 
     text = "".join(traceback.format_exception(error))
     name = f"tlui-crash-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"

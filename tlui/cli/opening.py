@@ -16,7 +16,9 @@ def open_app(home: Path | None = None, *, ascii: bool = False, mouse: bool = Tru
         TluiError: The home cannot be used.
     """
     gc.disable()
+    from tlui.cli import interrupt
     from tlui.runs.directory import Home
     from tlui.tui.app import run
 
+    interrupt.leave()
     return run(Home.at(home), ascii=ascii, mouse=mouse)

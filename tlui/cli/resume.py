@@ -24,6 +24,7 @@ def resume(
 ) -> int:
     """Continue interrupted, failed, stopped or killed runs; then as tlui run."""
     from tlui.cli.follow import follow
+    from tlui.cli.interrupt import defer
     from tlui.cli.run import choose_view, leave, require_devices, wishes
     from tlui.runs.directory import Home
     from tlui.runs.reference import resolve
@@ -37,6 +38,7 @@ def resume(
     if not detach:
         local = [run for run in chosen if placed_on(run) == "local"]
         require_devices(wanted, [devices_wanted(run) for run in local])
+    defer()
     for run in chosen:
         control.resume(store, run, wanted)
     if detach:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -145,8 +146,10 @@ def queue_presets(
     With `here` this host itself must have the devices they want; in a queue they may wait for one
     that does.
     """
-    from tlui.errors import PresetError
+    from tlui.cli.interrupt import defer, heed
+    from tlui.errors import PresetError, TluiError
     from tlui.recipe.preset import load_preset
+    from tlui.scheduler.control import delete
     from tlui.scheduler.create import create_runs, refuse_absent
 
     if name is not None and len(presets) > 1:
@@ -169,7 +172,17 @@ def queue_presets(
     for preset in loaded:
         for note in preset.notes:
             print(f"tlui: {note}", file=sys.stderr)
-    return [run for preset in loaded for run in create_runs(home, preset, wanted)]
+    defer()
+    made: list[RunDirectory] = []
+    try:
+        for preset in loaded:
+            made += create_runs(home, preset, wanted, before_each=heed)
+    except BaseException:
+        for run in made:
+            with suppress(TluiError):
+                delete(home, run)
+        raise
+    return made
 
 
 def _data_problems(preset: Preset) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -31,7 +31,12 @@ BYTES_A_RUN = 32 * 1024
 
 
 def create_runs(
-    home: Home, preset: Preset, wishes: Wishes | None = None, *, held: bool = False
+    home: Home,
+    preset: Preset,
+    wishes: Wishes | None = None,
+    *,
+    held: bool = False,
+    before_each: Callable[[], None] = lambda: None,
 ) -> list[RunDirectory]:
     """Make a run for every point of a preset and put them at the end of the queue.
 
@@ -44,6 +49,7 @@ def create_runs(
         preset: The runs to make, parents before children.
         wishes: Where they want to run; the freest device by default.
         held: Hold them back until they are released.
+        before_each: Called before each run is made; may raise, then all are taken back.
 
     Returns:
         The runs, in the order of the points.
@@ -62,6 +68,7 @@ def create_runs(
     made: dict[str, RunDirectory] = {}
     with order.adding(home), _all_or_none(home, made):
         for point in preset.points:
+            before_each()
             experiment, parents = _resolved(home, point, made)
             origin = experiment.origin
             meta: dict[str, Any] = {

@@ -3,6 +3,9 @@
 The child is forked, given its own session and made to wait at a gate, a pipe, until its parent
 has written down who it is. A parent that dies before that closes the gate, and the child ends
 without having trained; so a run whose status names no trainer has none.
+
+Its signals wait at a gate, too, which it opens itself: one that came while Python starts and
+imports could be lost there, or pass for another error.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from tlui.runs.files import FILE_MODE
 from tlui.scheduler.claims import CPU
 
 NEVER_STARTED = 127
+BLOCKED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""Signals that reach a trainer once it listens, and no sooner."""
 NEXT = "TLUI_NEXT"
 """Environment variable with the number of the socket on which a trainer may get another run."""
 COMING = "TLUI_COMING"
@@ -119,10 +124,10 @@ def spawn(
         try:
             os.setsid()
             os.close(gate)
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGPIPE):
+            for number in (*BLOCKED, signal.SIGPIPE):
                 signal.signal(number, signal.SIG_DFL)
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
-            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            signal.pthread_sigmask(signal.SIG_SETMASK, BLOCKED)
             env = dict(env)
             if line is not None:
                 line.theirs.set_inheritable(True)

@@ -22,6 +22,7 @@ def fork(work: Callable[[], None]) -> int:
         try:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
                 signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
             work()
         finally:
             os._exit(0)

@@ -23,6 +23,7 @@ from typing import Any
 
 from tlui.trainer import __main__ as trainer
 from tlui.trainer.relay import NEXT
+from tlui.trainer.signals import SIGNALS
 
 NEVER_STARTED = 127
 MOST_BYTES = 1 << 20
@@ -72,6 +73,7 @@ def fork(asking: socket.socket, request: dict[str, Any], handles: list[int]) -> 
             if os.fork():
                 os._exit(0)
             try:
+                signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
                 asking.detach()
                 os.setsid()
                 os.write(write, str(os.getpid()).encode())

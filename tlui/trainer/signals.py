@@ -20,12 +20,12 @@ Request = Literal["stop", "interrupt"]
 LOOK_SECONDS = 0.3
 """How often the request files are looked for; signals are seen at once."""
 
-_SIGNALS: dict[int, Request] = {
+SIGNALS: dict[int, Request] = {
     signal.SIGINT: "stop",
     signal.SIGTERM: "interrupt",
     signal.SIGUSR1: "interrupt",
 }
-
+"""What each asks for; who starts a trainer blocks them until it listens."""
 
 _FILES: tuple[Request, ...] = ("interrupt", "stop")
 
@@ -47,13 +47,15 @@ class Requests:
         self._looked = 0.0
 
     def install(self) -> None:
-        """Take over the signals of this process; call from the main thread, once."""
-        for number in _SIGNALS:
+        """Take over the signals of this process, with those that wait since it was started; call
+        from the main thread, once."""
+        for number in SIGNALS:
             signal.signal(number, self._handle)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.ask(_SIGNALS[number])
+        self.ask(SIGNALS[number])
 
     def ask(self, request: Request) -> None:
         """Make a request from within the process."""
