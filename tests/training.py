@@ -166,11 +166,13 @@ def assert_same_run(a: RunDirectory, b: RunDirectory) -> None:
 
     assert_same_arrays(last_weights(a), last_weights(b))
     assert a.read_result()["metrics"] == b.read_result()["metrics"]
-    rows = [[{k: row[k] for k in CURVES} for row in load(run).epochs] for run in (a, b)]
+    rows = [[{k: row.get(k) for k in CURVES} for row in load(run).epochs] for run in (a, b)]
     assert rows[0] == rows[1]
-    for split in ("train", "val", "test"):
+    splits = [sorted(path.name for path in run.predictions.glob("*.npz")) for run in (a, b)]
+    assert splits[0] == splits[1] and "test.npz" in splits[0]
+    for name in splits[0]:
         found = []
         for run in (a, b):
-            with np.load(run.predictions / f"{split}.npz") as file:
+            with np.load(run.predictions / name) as file:
                 found.append(file["probabilities"].tobytes())
         assert found[0] == found[1]

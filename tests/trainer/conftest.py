@@ -84,3 +84,23 @@ def forgetting():
     reuse.keep(False)
     for number, handler in handlers.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session")
+def told_apart(tmp_path_factory):
+    """The backbone of `photo_experiment` with weights from a file that tell images apart: with
+    random ones as they are made its features are all but 0."""
+    import keras
+    from training import photo_experiment
+
+    from tlui.trainer.model.build import build
+
+    network = build(photo_experiment("photos"), 2, seed=9)
+    for layer in network.backbone.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 48, 48, 3)).astype(np.float32)
+    network.backbone(network.scaling(pixels), training=True)
+    path = tmp_path_factory.mktemp("backbone") / "backbone.weights.h5"
+    network.backbone.save_weights(path)
+    return {"name": "MobileNet", "alpha": 0.25, "weights": str(path)}

@@ -5,11 +5,12 @@ import socket
 import weakref
 
 import pytest
-from training import assert_same_run, make_run, photo_experiment, start
+from training import assert_same_arrays, assert_same_run, make_run, photo_experiment, start
 
 from tlui.runs.status import read_status
-from tlui.trainer import prepare, reuse
+from tlui.trainer import feature_feed, prepare, reuse
 from tlui.trainer.model.build import build
+from tlui.trainer.model.variables import named_variables
 
 pytestmark = pytest.mark.usefixtures("forgetting")
 
@@ -72,6 +73,30 @@ class TestSameNumbersAsAlone:
         for run, point in zip(together, points, strict=True):
             assert_same_run(run, trained(home, point, more=False))
 
+    @pytest.mark.parametrize("room", [True, False], ids=["in memory", "on disk"])
+    def test_other_seeds_on_the_same_backbone(self, home, photos, told_apart, room, monkeypatch):
+        """Features, streamed images and learning layers in the order of each run's own seed."""
+        if not room:
+            monkeypatch.setattr(feature_feed, "memory_for_tables", lambda: 0)
+        whole = {"freeze": "none", "batchnorm": "train", "epochs": 1}
+        kinds = [
+            {},
+            {"augment": {"flip": "horizontal"}},
+            {"augment": {"flip": "horizontal", "views": 2}},
+            {"phase": whole, "rate": 1e-3},
+        ]
+        points = [
+            photo_experiment(
+                photos, backbone=told_apart, train={"batch_size": 5, "seed": seed}, **kind
+            )
+            for kind in (kinds if room else kinds[:1])
+            for seed in (1, 2)
+        ]
+        together = [trained(home, point, more=True) for point in points]
+        reuse.keep(False)
+        for run, point in zip(together, points, strict=True):
+            assert_same_run(run, trained(home, point, more=False))
+
     def test_a_touched_file_is_seen(self, home, photos):
         from PIL import Image
 
@@ -80,6 +105,36 @@ class TestSameNumbersAsAlone:
         after = trained(home, photo_experiment(photos), more=True)
         reuse.keep(False)
         assert_same_run(after, trained(home, photo_experiment(photos), more=False))
+
+    @pytest.mark.parametrize("name", ["MobileNet", "EfficientNetB0"])
+    def test_another_seed_on_the_same_backbone(self, photos, tmp_path, name):
+        """As if it were built with it, dropout streams of the backbone included."""
+        first = photo_experiment(photos, backbone={"name": name, "weights": "none"})
+        path = tmp_path / "backbone.weights.h5"
+        build(first, 2).backbone.save_weights(path)
+        points = [
+            photo_experiment(
+                photos,
+                backbone={"name": name, "weights": str(path)},
+                train={"batch_size": 5, "seed": seed},
+            )
+            for seed in (1, 2, 1)
+        ]
+        reuse.keep(True)
+        made = []
+        for point in points:
+            fresh = build(point, 2)
+            made.append(reuse.network(point, 2, lambda point=point: build(point, 2)))
+            arrays = [
+                {k: v.numpy() for k, v in named_variables(network).items()}
+                for network in (made[-1], fresh)
+            ]
+            assert_same_arrays(*arrays)
+            configs = [
+                [x.get_config() for x in network.head_layers[1:]] for network in (made[-1], fresh)
+            ]
+            assert configs[0] == configs[1]
+        assert made[0] is made[1] is made[2]
 
     def test_graphs_are_used_again(self, home, photos, monkeypatch):
         """The point of it: the second run of a sweep builds no network and traces no graph."""

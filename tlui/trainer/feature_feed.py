@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -86,6 +86,12 @@ class FeatureFeed:
                 self.batch_size,
             )
 
+    def follow(self, photos: ImageFeed) -> None:
+        """From now on give batches in the order of these, which have the same features."""
+        self.seed = photos.seed
+        if self.stream is not None:
+            self.stream = replace(self.stream, photos=photos)
+
     def course(self, learner: Learner, epoch: int, start: int, rate: Rate) -> Iterator[int]:
         """As `Feed.course`."""
         if self.stream is not None:
@@ -94,7 +100,7 @@ class FeatureFeed:
             found = self._seen(epoch)
             order = change.order(self.seed, epoch, len(found.labels), found.blocks)
             return self._one_by_one(learner, found, order, start, rate)
-        table, rows = self.table, self.rows(epoch)
+        table, rows = self.table, self.rows(epoch, self.seed)
 
         def call(first: int, count: int) -> None:
             rates = np.array([rate(step) for step in range(first, first + count)], np.float32)
@@ -121,11 +127,11 @@ class FeatureFeed:
         """Whether it has the features of that epoch."""
         return not self.views or change.view(self.augment, epoch) in self.views
 
-    def rows(self, epoch: int) -> np.ndarray:
-        """Rows of the table in the order of an epoch it knows: int64 (n,)."""
+    def rows(self, epoch: int, seed: int) -> np.ndarray:
+        """Rows of the table in a seed's order of an epoch it knows: int64 (n,)."""
         found = self._seen(epoch)
         count = len(found.labels)
-        order = change.order(self.seed, epoch, count, found.blocks)
+        order = change.order(seed, epoch, count, found.blocks)
         if not self.views:
             return order
         return order + list(self.views).index(change.view(self.augment, epoch)) * count

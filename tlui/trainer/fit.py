@@ -15,12 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import keras
-import numpy as np
 
 from tlui.recipe.schema import Experiment, Phase
 from tlui.trainer.checkpoint import Checkpoint, Checkpoints
 from tlui.trainer.feed import Feed
-from tlui.trainer.metrics import confusion_counts, from_confusion
 from tlui.trainer.model.freezing import (
     RegimeReport,
     batchnorm_mode,
@@ -39,6 +37,7 @@ from tlui.trainer.signals import AskedToEndError, Requests
 from tlui.trainer.state import TrainingState, rate_at, should_stop_early
 from tlui.trainer.step import Forward, Learner, to_array
 from tlui.trainer.tensorboard import TensorBoard
+from tlui.trainer.validation import validate
 from tlui.trainer.watch import Watch
 
 Ending = Literal["done", "stop", "interrupt"]
@@ -215,7 +214,8 @@ class Fit:
                 return asked
         trained = passed()
         row: dict[str, Any] = {f"train_{k}": v for k, v in learner.counts.metrics().items()}
-        row |= {f"val_{k}": v for k, v in self._validate().items()}
+        validated = validate(self._feed.evaluation("val"), self._predict, self.objective)
+        row |= {f"val_{k}": v for k, v in validated.items()}
         if not all(math.isfinite(row[k]) for k in row if k.endswith("_loss")):
             raise DivergedError(f"the loss is not finite after epoch {number}")
         spent = passed()
@@ -248,22 +248,6 @@ class Fit:
         self._saving = f"epoch {number}"
         self.checkpoints.write_behind(self._checkpoint(), self._still.keys())
         return "done"
-
-    def _validate(self) -> dict[str, float]:
-        """Metrics of the val split; {} where there is none."""
-        dataset = self._feed.evaluation("val")
-        if dataset is None:
-            return {}
-        losses, predicted, labels = [], [], []
-        for _, x, _, label in dataset:
-            logits, own = self._predict(x), label.numpy()
-            losses.append(self.objective.plain_losses(logits, own))
-            predicted.append(self.objective.chosen(logits))
-            labels.append(own)
-        counts = confusion_counts(
-            np.concatenate(labels), np.concatenate(predicted), self.objective.classes
-        )
-        return {"loss": float(np.concatenate(losses).mean()), **from_confusion(counts)}
 
     def _log_curves(self, row: dict[str, Any]) -> None:
         try:

@@ -28,7 +28,7 @@ from tlui.trainer.objective import Objective, objective_for
 from tlui.trainer.reporter import Reporter
 from tlui.trainer.scoring import Score
 from tlui.trainer.signals import Requests
-from tlui.trainer.state import TrainingState
+from tlui.trainer.state import TrainingState, monitored
 
 
 @dataclass
@@ -164,9 +164,8 @@ def _state(
         done = state.phase >= len(experiment.phase)
         reporter.log("trained to its end already" if done else f"resuming at {where}")
     else:
-        monitor = experiment.train.monitor
-        if monitor.startswith("val_") and "val" not in table.splits:
-            monitor = "train_" + monitor.removeprefix("val_")
+        monitor = monitored(experiment.train.monitor, table.splits)
+        if monitor != experiment.train.monitor:
             reporter.log(f"there is no val split: {monitor} picks the best epoch", "warning")
         state = TrainingState(monitor)
     return state

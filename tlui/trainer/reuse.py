@@ -23,9 +23,10 @@ import numpy as np
 
 from tlui.recipe.schema import Experiment
 from tlui.runs.files import to_json
+from tlui.trainer.model.head import reseed
 from tlui.trainer.model.network import Network, save_portable
 from tlui.trainer.model.template import Template, template
-from tlui.trainer.model.variables import named_variables
+from tlui.trainer.model.variables import SEED, named_variables
 from tlui.trainer.step import Forward, Learner, predictor, to_array
 
 MOST_BYTES = 512 * 2**20
@@ -77,9 +78,11 @@ class _Kept:
     network: Network
     first: dict[str, np.ndarray]
     """Every variable when the network was new."""
+    seed: int
+    """Which it was made with, or looks as if."""
     traced: dict[str, Traced] = field(default_factory=dict)
     saved: int = 0
-    """How often it was saved."""
+    """How often it was saved with that."""
     template: Template | None = None
     graph: str = ""
 
@@ -105,6 +108,8 @@ def network(experiment: Experiment, classes: int, make: Callable[[], Network]) -
     global _kept
     key = _network_key(experiment, classes) if _keeping else None
     if _kept is not None and _kept.key == key:
+        if _kept.seed != experiment.train.seed:
+            _kept = _with_seed(_kept, experiment.train.seed, make)
         keras.utils.set_random_seed(experiment.train.seed)
         variables = named_variables(_kept.network)
         for name, array in _kept.first.items():
@@ -115,8 +120,27 @@ def network(experiment: Experiment, classes: int, make: Callable[[], Network]) -
     if key is not None:
         variables = named_variables(made)
         if sum(4 * int(np.prod(v.shape)) for v in variables.values()) <= MOST_BYTES:
-            _kept = _Kept(key, made, {name: to_array(v) for name, v in variables.items()})
+            _kept = _Kept(key, made, _arrays(made), experiment.train.seed)
     return made
+
+
+def _with_seed(kept: _Kept, seed: int, make: Callable[[], Network]) -> _Kept:
+    """The same network and graphs, the network as if made with another seed."""
+    first = kept.first
+    if any(key.startswith("backbone/") and key.endswith(f"/{SEED}") for key in first):
+        first = _arrays(make())  # its dropout streams are drawn while it is made
+    reseed(kept.network.head_layers, seed)
+    head = {k: v for k, v in _arrays(kept.network).items() if k.startswith("head/")}
+    return _Kept(kept.key, kept.network, {**first, **head}, seed, kept.traced)
+
+
+def _arrays(network: Network) -> dict[str, np.ndarray]:
+    return {name: to_array(v) for name, v in named_variables(network).items()}
+
+
+def keeps(network: Network) -> bool:
+    """Whether the next run may have this network, with its graphs."""
+    return _kept is not None and _kept.network is network
 
 
 def anew(make: Callable[[], Network]) -> Network:
@@ -179,7 +203,7 @@ def _network_key(experiment: Experiment, classes: int) -> str | None:
             stamp,
             experiment.head.model_dump(),
             experiment.dataset.image_size,
-            experiment.train.seed,
+            experiment.train.seed if weights == "none" else None,
             experiment.train.mixed_precision,
             classes,
         )

@@ -18,7 +18,7 @@ from tlui.trainer.chorus import Chorus, ChorusFeed
 from tlui.trainer.dataset import Dataset, throttled
 from tlui.trainer.evaluate import EvaluationStoppedError
 from tlui.trainer.failure import FINISHED, INTERRUPTED, STOPPED, Outcome
-from tlui.trainer.features import CachedFeed, cached_feed, is_separable, views_ahead
+from tlui.trainer.features import CachedFeed, cached_feed, is_separable, is_streamed, views_ahead
 from tlui.trainer.feed import Feed
 from tlui.trainer.fit import DivergedError, Ending, Fit, Stage
 from tlui.trainer.model.fold import folded
@@ -32,6 +32,7 @@ from tlui.trainer.scoring import Score
 from tlui.trainer.signals import AskedToEndError, Requests
 from tlui.trainer.step import Forward, Learner
 from tlui.trainer.tensorboard import TensorBoard
+from tlui.trainer.validation import validate
 from tlui.trainer.voices import can_sing, companions
 
 
@@ -135,7 +136,8 @@ def _stage(run: Run, phase: Phase, regime: RegimeReport) -> Stage:
         (experiment.augment.model_dump_json(), views),
         experiment.train.features,
         {split: images.key for split, images in run.images.items()},
-        (run.feed.batch_size, run.feed.evaluation_batch_size, run.feed.seed),
+        (run.feed.batch_size, run.feed.evaluation_batch_size),
+        run.feed.seed if views or is_streamed(experiment) else None,
     )
     if traced.cached is not None and not traced.cached.holds(experiment, device):
         traced.forget()
@@ -144,6 +146,7 @@ def _stage(run: Run, phase: Phase, regime: RegimeReport) -> Stage:
     run.cached = traced.cached
     variables = network.trainable_variables
     if run.cached is not None:
+        run.cached.feed.follow(run.feed)
         cut = run.cached.prefix.cut
         ahead = run.cached.feed.stream is not None
         how = "in every epoch, ahead of the steps" if ahead else "once"
@@ -158,16 +161,23 @@ def _together(run: Run, traced: reuse.Traced) -> Feed:
     """The features; trained on together with runs that wait where the first phase allows it."""
     assert run.cached is not None
     feed, prefix = run.cached.feed, run.cached.prefix
-    if not can_sing(run.experiment) or prefix.upper is not None or feed.table is None:
+    if not can_sing(run.experiment) or not reuse.keeps(run.network):
         return feed
+    if prefix.upper is not None or feed.table is None:
+        return feed
+    objective = run.objective
+
+    def validated() -> dict[str, float]:
+        return validate(feed.evaluation("val"), traced.predictor(prefix.logits), objective)
 
     def chorus(learner: Learner) -> Chorus | None:
         found: Chorus | None = traced.chorus
         if found is None or found.place(run.directory.id) is None:
             traced.chorus = None
-            voices = companions(run.directory, run.experiment, coming())
+            voices = companions(run.directory, run.experiment, run.table.splits, coming())
             try:
-                found = traced.chorus = Chorus(voices, learner, prefix.head.layers, feed)
+                layers = prefix.head.layers
+                found = traced.chorus = Chorus(voices, learner, layers, feed, validated)
             except ValueError:
                 return None  # this one trains alone
             others = len(found.voices) - 1

@@ -102,11 +102,13 @@ class Stack:
         sizes = [math.prod(v.shape) * (many if i else 1) for i, v in enumerate(theirs)]
         return sizes == [math.prod(v.shape) for v in self._optimizer.variables]
 
-    def pairs(self, learner: Learner, held: Held, at: int) -> Iterator[tuple[Any, np.ndarray]]:
-        """The weights and the optimizer's slots of a learner that fits, each with what head `at`
-        of the stack has for it."""
+    def weights(self, learner: Learner, held: Held, at: int) -> Iterator[tuple[Any, np.ndarray]]:
+        """The weights of a learner, each with what head `at` of the stack has for it."""
         for variable, array in zip(learner.variables, held.weights, strict=True):
             yield variable, array[at].reshape(variable.shape)
+
+    def slots(self, learner: Learner, held: Held, at: int) -> Iterator[tuple[Any, np.ndarray]]:
+        """The state of the optimizer of a learner that fits, as `weights`."""
         for i, (variable, array) in enumerate(zip(_slots(learner), held.optimizer, strict=True)):
             yield variable, array[at].reshape(variable.shape) if i else array
 

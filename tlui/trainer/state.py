@@ -7,6 +7,7 @@ all phases, `phase_epoch` those of the phase, `step` the finished steps of the e
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -68,6 +69,14 @@ class TrainingState:
                 return bool(self.best["epoch"] == self.epoch)
         self.best = {"epoch": self.epoch, "value": value}
         return True
+
+
+def monitored(metric: str, splits: Collection[str]) -> str:
+    """What stands for a metric named `SPLIT_METRIC` in data of these splits: without val, train's
+    for val's."""
+    if metric.startswith("val_") and "val" not in splits:
+        return "train_" + metric.removeprefix("val_")
+    return metric
 
 
 def rate_at(phase: Phase, state: TrainingState, step: int, steps: int) -> float:

@@ -7,9 +7,11 @@ the seed alone, whatever the backbone. Logits are float32 under mixed precision.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers
 
 from tlui.recipe.schema import Head
@@ -47,9 +49,40 @@ def head_layers(head: Head, classes: int, seed: int) -> list[Any]:
             layers.Dense(
                 units,
                 activation=None if last else "relu",
-                kernel_initializer=keras.initializers.GlorotUniform(derived_seed(seed, name)),
+                kernel_initializer=_initializer(seed, name),
                 name=name,
                 dtype="float32" if last else None,
             )
         )
     return stack
+
+
+def beginnings(stack: Iterable[Any], seed: int) -> list[tuple[keras.Variable, np.ndarray]]:
+    """Each variable of layers of a built head, and what it begins with under a seed."""
+    found: list[tuple[keras.Variable, np.ndarray]] = []
+    for layer in stack:
+        if isinstance(layer, layers.Dropout) and layer.rate:
+            state = layer.seed_generator.state
+            found.append((state, np.array([derived_seed(seed, layer.name), 0], state.dtype)))
+        elif isinstance(layer, layers.Dense):
+            kernel, bias = layer.kernel, layer.bias
+            drawn = _initializer(seed, layer.name)(kernel.shape, dtype=kernel.dtype)
+            found.append((kernel, keras.ops.convert_to_numpy(drawn)))
+            found.append((bias, np.zeros(bias.shape, bias.dtype)))
+    return found
+
+
+def reseed(stack: Iterable[Any], seed: int) -> None:
+    """Make layers of a built head what they are when they are built under another seed."""
+    stack = list(stack)
+    for variable, array in beginnings(stack, seed):
+        variable.assign(array)
+    for layer in stack:
+        if isinstance(layer, layers.Dropout):
+            layer.seed = derived_seed(seed, layer.name)
+        elif isinstance(layer, layers.Dense):
+            layer.kernel_initializer = _initializer(seed, layer.name)
+
+
+def _initializer(seed: int, name: str) -> keras.initializers.Initializer:
+    return keras.initializers.GlorotUniform(derived_seed(seed, name))
