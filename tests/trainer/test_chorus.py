@@ -221,6 +221,15 @@ class TestSameNumbersAsAlone:
         runs = compare(home, points, monkeypatch)
         assert len({last_weights(run)["head/logits/kernel"].tobytes() for run in runs}) == 5
 
+    def test_a_backbone_of_another_run(self, home, photos, point, monkeypatch):
+        tuned = alone(home, point(phase={"freeze": "none", "epochs": 1}, rate=1e-3))
+        weights = {"name": "MobileNet", "alpha": 0.25, "weights": f"run:{tuned.id}"}
+        points = [
+            point(backbone=weights, train={"batch_size": 5, "seed": seed}, phase={"epochs": 3})
+            for seed in (1, 2)
+        ]
+        compare(home, points, monkeypatch)
+
 
 def plateau(rate):
     return {"policy": "plateau", "initial": rate, "patience": 1, "min_delta": 0.05, "factor": 0.5}

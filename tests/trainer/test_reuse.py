@@ -124,7 +124,7 @@ class TestSameNumbersAsAlone:
         made = []
         for point in points:
             fresh = build(point, 2)
-            made.append(reuse.network(point, 2, lambda point=point: build(point, 2)))
+            made.append(reuse.network(point, 2, tmp_path, lambda point=point: build(point, 2)))
             arrays = [
                 {k: v.numpy() for k, v in named_variables(network).items()}
                 for network in (made[-1], fresh)

@@ -136,7 +136,9 @@ def _network(
         )
 
     fresh = last is None and start is None
-    network = reuse.network(experiment, len(table.classes), make) if fresh else reuse.anew(make)
+    network = (
+        reuse.network(experiment, len(table.classes), runs, make) if fresh else reuse.anew(make)
+    )
     if last is not None:
         assign_variables(network, last.network())
     elif start is not None:

@@ -27,6 +27,7 @@ from tlui.trainer.model.head import reseed
 from tlui.trainer.model.network import Network, save_portable
 from tlui.trainer.model.template import Template, template
 from tlui.trainer.model.variables import SEED, named_variables
+from tlui.trainer.model.weights import weights_from
 from tlui.trainer.step import Forward, Learner, predictor, to_array
 
 MOST_BYTES = 512 * 2**20
@@ -99,14 +100,17 @@ def keep(wanted: bool = True) -> None:
         _kept = None
 
 
-def network(experiment: Experiment, classes: int, make: Callable[[], Network]) -> Network:
+def network(
+    experiment: Experiment, classes: int, runs: Path, make: Callable[[], Network]
+) -> Network:
     """The network an experiment begins with: made, or put back to how it was made.
 
     Args:
+        runs: The folder of all runs.
         make: Builds it; deterministic given experiment and classes, from no other run's weights.
     """
     global _kept
-    key = _network_key(experiment, classes) if _keeping else None
+    key = _network_key(experiment, classes, runs) if _keeping else None
     if _kept is not None and _kept.key == key:
         if _kept.seed != experiment.train.seed:
             _kept = _with_seed(_kept, experiment.train.seed, make)
@@ -185,13 +189,13 @@ def traced(network: Network, *facts: Any) -> Traced:
     return _kept.traced[key]
 
 
-def _network_key(experiment: Experiment, classes: int) -> str | None:
+def _network_key(experiment: Experiment, classes: int, runs: Path) -> str | None:
     """None where the weights come from something that may change."""
     weights = experiment.backbone.weights
     stamp: Any = None
     if weights not in ("imagenet", "none"):
         try:
-            found = Path(weights).expanduser().stat()
+            found = weights_from(weights, runs).stat()
         except OSError:
             return None
         stamp = [found.st_mtime_ns, found.st_size, found.st_ino]

@@ -112,8 +112,7 @@ def load_run(model: keras.Model, run_id: str, runs: Path | None) -> None:
     folder = runs / run_id if runs is not None else None
     if folder is None or not re.fullmatch(r"[0-9a-f]+", run_id) or not folder.is_dir():
         raise TluiError(f'backbone.weights = "run:{run_id}": no such run; see tlui ls', code=2)
-    best, last = folder / "checkpoints" / "best.npz", folder / "checkpoints" / "last.npz"
-    arrays = read_checkpoint(best if best.is_file() else last)
+    arrays = read_checkpoint(_checkpoint(folder))
     theirs = {k: v for k, v in arrays.items() if k.startswith("backbone/")}
     own = backbone_variables(model)
     problems = mismatches(own, theirs)
@@ -126,6 +125,18 @@ def load_run(model: keras.Model, run_id: str, runs: Path | None) -> None:
     for key, array in theirs.items():
         own[key].assign(array)
     settle(model)
+
+
+def weights_from(given: str, runs: Path | None) -> Path:
+    """The file that `backbone.weights` stands for, which need not be there."""
+    if given.startswith("run:") and runs is not None:
+        return _checkpoint(runs / given.removeprefix("run:"))
+    return Path(given).expanduser()
+
+
+def _checkpoint(run: Path) -> Path:
+    best, last = run / "checkpoints" / "best.npz", run / "checkpoints" / "last.npz"
+    return best if best.is_file() else last
 
 
 def backbone_variables(model: keras.Model) -> dict[str, keras.Variable]:
