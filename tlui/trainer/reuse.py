@@ -132,7 +132,7 @@ def _with_seed(kept: _Kept, seed: int, make: Callable[[], Network]) -> _Kept:
     """The same network and graphs, the network as if made with another seed."""
     first = kept.first
     if any(key.startswith("backbone/") and key.endswith(f"/{SEED}") for key in first):
-        first = _arrays(make())  # its dropout streams are drawn while it is made
+        first = _arrays(anew(make))  # its dropout streams are drawn while it is made
     reseed(kept.network.head_layers, seed)
     head = {k: v for k, v in _arrays(kept.network).items() if k.startswith("head/")}
     return _Kept(kept.key, kept.network, {**first, **head}, seed, kept.traced)
