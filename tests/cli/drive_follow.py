@@ -9,7 +9,8 @@ from pathlib import Path
 from tlui.cli.follow import follow
 from tlui.cli.live import LiveView
 from tlui.cli.plain import JsonView, PlainView
-from tlui.runs.directory import RUN_ID, Home
+from tlui.runs.directory import Home
+from tlui.runs.status import RUN_ID
 from tlui.scheduler import order
 from tlui.scheduler.order import Wishes
 

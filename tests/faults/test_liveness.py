@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from dataclasses import replace
@@ -171,3 +172,23 @@ def test_another_hosts_silence_is_never_more_than_stale(bench: Bench) -> None:
     bench.start()
     assert run.observe().state == "stale" and shown(run) == "stale"
     Claims(bench.home).evict(run.id)
+
+
+def test_a_copy_of_a_run_that_trains_is_not_taken_for_it(bench: Bench) -> None:
+    """What is done to a `cp -r` leaves the original's trainer alone."""
+    run = bench.add("wait")
+    bench.start()
+    bench.running(run)
+    copy = bench.home.run("0badcafe")
+    shutil.copytree(run.path, copy.path)
+    said = json.loads(tlui("show", "--json", copy.id).stdout)
+    assert said["state"] == shown(copy) == "interrupted"
+    assert copy.observe().reason == f"a copy of {run.id}, made while that was running"
+    for words in (["stop"], ["stop", "--now"]):
+        assert "nothing to stop" in tlui(*words, copy.id).stderr
+    control.resume(bench.home, copy)
+    assert (bench.state(run), bench.state(copy)) == ("running", "queued")
+    bench.go()
+    bench.ended(run, copy)
+    assert bench.starts() == [run.id, copy.id]
+    assert (bench.state(run), bench.state(copy)) == ("finished", "finished")

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tlui.errors import TluiError
-from tlui.runs.directory import RUN_ID, Home, new_id
+from tlui.runs.directory import Home, new_id
+from tlui.runs.status import RUN_ID
 
 META = {"name": "x", "preset": "p", "experiment": "e", "config": {}}
 

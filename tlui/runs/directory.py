@@ -26,9 +26,7 @@ from tlui.runs.files import (
     write_json,
     write_text,
 )
-from tlui.runs.status import Observed, Status, observe, write_status
-
-RUN_ID = re.compile(r"[0-9a-f]{8}")
+from tlui.runs.status import RUN_ID, Observed, Status, observe, write_status
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from collections.abc import Iterable
 from contextlib import nullcontext
 
 from tlui.errors import TluiError
-from tlui.runs.directory import RUN_ID, Home, RunDirectory
+from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.format import moment
 from tlui.runs.index import Index
 from tlui.runs.row import Row
+from tlui.runs.status import RUN_ID
 from tlui.runs.text import printable
 
 PREFIX = re.compile(r"#?([0-9a-f]{2,8})")

@@ -7,8 +7,9 @@ import secrets
 import shutil
 
 from tlui.errors import TluiError
-from tlui.runs.directory import RUN_ID, Home, RunDirectory
+from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.files import sync_folder
+from tlui.runs.status import RUN_ID
 
 KEPT_STATES = ("starting", "running", "evaluating", "stale")
 """States in which a trainer may be at work."""

@@ -140,7 +140,8 @@ def summarise(run: RunDirectory, curve: Curve, now: float | None = None) -> Summ
         seen: float | None = os.stat(status).st_mtime  # noqa: PTH116
     except OSError:
         seen = None
-    observed = judge(given, seen, now, "" if given is not None else withheld(status))
+    trouble = "" if given is not None else withheld(status)
+    observed = judge(given, seen, now, trouble, run=run.id)
     result = read_json(f"{run.path}/result.json") or {}
     meta = meta or {}
     config = meta.get("config")

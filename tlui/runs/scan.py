@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tlui.runs.curve import Curve
-from tlui.runs.directory import RUN_ID, RunDirectory
+from tlui.runs.directory import RunDirectory
 from tlui.runs.row import Summary, summarise
+from tlui.runs.status import RUN_ID
 from tlui.runs.table import Found, Known, flat
 
 SETTLED_SECONDS = 2.0

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -63,6 +64,9 @@ GONE = (
 )
 
 REFUSED_REASON = "nothing can be written ({}): free some space, or results are lost; it trains on"
+
+RUN_ID = re.compile(r"[0-9a-f]{8}")
+"""What a run, and so the directory of its status, is called."""
 
 GLYPHS: dict[str, tuple[str, str]] = {
     "running": ("●", "*"),
@@ -176,12 +180,13 @@ def write_status(path: Path, status: Status, sync: bool = True) -> None:
     Raises:
         OSError: The disk is full or gone; the old status is untouched.
     """
+    given = {**status.to_dict(), "run": path.parent.name}
     try:
-        write_json(path, status.to_dict(), sync)
+        write_json(path, given, sync)
     except OSError as error:
         if not sync or error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        text = to_json(status.to_dict(), indent=1).encode("utf-8", "surrogateescape")
+        text = to_json(given, indent=1).encode("utf-8", "surrogateescape")
         if not overwrite(path, text):
             raise
 
@@ -198,7 +203,8 @@ def observe(path: Path, now: float | None = None) -> Observed:
         seen = path.stat().st_mtime
     except OSError:
         seen = None
-    return judge(given, seen, now, "" if given is not None else withheld(path))
+    trouble = "" if given is not None else withheld(path)
+    return judge(given, seen, now, trouble, run=path.parent.name)
 
 
 def judge(
@@ -206,6 +212,7 @@ def judge(
     seen: float | None,
     now: float | None = None,
     trouble: str = "",
+    run: str = "",
 ) -> Observed:
     """`observe` for who has read the file already.
 
@@ -214,6 +221,8 @@ def judge(
         seen: The file's mtime.
         now: Unix time to measure the heartbeat's age against; the clock by default.
         trouble: What `withheld` says of the file, where no object was read.
+        run: The id of the run whose file it is. Where the file names another, somebody has copied
+            that one's directory, and its processes know nothing of the copy.
     """
     status = parse_status(given)
     if trouble:
@@ -225,6 +234,9 @@ def judge(
         return Observed("interrupted", reason, _LOST, False)
     if status.state not in LIVE:
         return Observed(status.state, status.reason, status, False)
+    if original := _copied_from(given, run):
+        reason = f"a copy of {original}, made while that was {status.state}"
+        return Observed("interrupted", reason, replace(status, owner=None), False)
     if status.owner is None:
         return Observed("interrupted", "no process is named in status.json", status, False)
     life = liveness(status.owner, seen)
@@ -243,6 +255,13 @@ def judge(
             status = replace(status, advice=GONE.format(host=status.owner.host))
         return Observed("stale", reason, status, life == "alive")
     return Observed(status.state, status.reason or told, status, life == "alive")
+
+
+def _copied_from(given: dict[str, Any] | None, run: str) -> str:
+    """The run that wrote a status, where that is another than whose it is now."""
+    original = (given or {}).get("run")
+    known = isinstance(original, str) and RUN_ID.fullmatch(original)
+    return str(original) if run and known and original != run else ""
 
 
 def _spoken(seconds: float) -> str:

@@ -78,15 +78,13 @@ def folder(home: Home) -> Path:
 
 def entries(home: Home) -> list[Entry]:
     """The queue in its order, held runs included; foreign files are passed over."""
-    names = _names(home)
-    if any(name.startswith(".adding-") for name in names) and _repair(home, names):
-        names = _names(home)
-    return _parse(home, names)
+    return _parse(home, _repaired(home))
 
 
 def find(home: Home, run_id: str) -> Entry | None:
-    """The place of a run, or None where it is not in the queue."""
-    return next((e for e in entries(home) if e.run == run_id), None)
+    """The place of a run, or None where it is not in the queue; fast in a queue of thousands."""
+    found = _parse(home, [name for name in _repaired(home) if run_id in name])
+    return next((entry for entry in found if entry.run == run_id), None)
 
 
 def append(home: Home, run_ids: Iterable[str], wishes: Wishes, *, held: bool = False) -> None:
@@ -182,9 +180,17 @@ def adding(home: Home) -> Iterator[None]:
         marker.unlink(missing_ok=True)
 
 
+def _repaired(home: Home) -> list[str]:
+    """What is in the folder, what was lost on the way there included."""
+    names = _names(home)
+    if any(name.startswith(".adding-") for name in names) and _repair(home, names):
+        names = _names(home)
+    return names
+
+
 def _names(home: Home) -> list[str]:
     try:
-        return [path.name for path in folder(home).iterdir()]
+        return os.listdir(folder(home))  # noqa: PTH208 - no Path for each of thousands
     except FileNotFoundError:
         return []
 
