@@ -99,3 +99,15 @@ def test_a_full_disk_is_shown_in_the_status_and_ends_nothing(tmp_path, monkeypat
         reporter.end("failed", 1, "the disk is full", "Free some space")
         status = read_status(run.status)
         assert (status.state, status.reason) == ("failed", "the disk is full")
+
+
+def test_a_deleted_log_is_begun_anew_and_says_so(run):
+    reporter = Reporter(run)
+    reporter.event("log", level="info", message="before")
+    run.events.unlink()
+    reporter.event("log", level="info", message="after")
+    reporter.event("log", level="info", message="later")
+    reporter.end("finished", 0)
+    said = [(record["type"], record.get("message")) for record in records(run)]
+    gone = f"{run.events} was deleted: what it said so far is lost"
+    assert said[:3] == [("log", "after"), ("alert", gone), ("log", "later")]

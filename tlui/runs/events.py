@@ -37,14 +37,19 @@ READ_BYTES = 1 << 20
 class EventWriter:
     """Appends records; a disk that is full or gone loses records, never the training.
 
-    `lost` counts the records that could not be written since the last one that could.
+    `lost` counts the records that could not be written since the last one that could, `deleted`
+    how often somebody has deleted the file, which is then begun anew.
     """
 
     def __init__(self, path: Path) -> None:
-        self.lost = 0
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
-        self._handle = os.open(path, flags, FILE_MODE)
+        self.lost = self.deleted = 0
+        self._path = path
+        self._handle = self._open()
         self._torn = not cut_torn_tail(self._handle)
+
+    def _open(self) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+        return os.open(self._path, flags, FILE_MODE)
 
     def write(self, type: str, **fields: Any) -> bool:
         """Append one record; False when it could not be written (it is counted in `lost`)."""
@@ -52,6 +57,10 @@ class EventWriter:
         if self._torn:
             self._torn = not cut_torn_tail(self._handle)
         try:
+            if os.fstat(self._handle).st_nlink == 0:
+                before, self._handle = self._handle, self._open()
+                os.close(before)
+                self.deleted += 1
             if self._torn or os.write(self._handle, line) != len(line):
                 raise OSError("short write")
         except OSError:

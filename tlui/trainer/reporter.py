@@ -105,10 +105,13 @@ class Reporter:
     def event(self, type: str, **fields: Any) -> None:
         """Append a record to events.jsonl."""
         with self._lock:
-            lost = self.events.lost
+            lost, deleted = self.events.lost, self.events.deleted
             written = self.events.write(type, **fields)
             if written and lost:
                 message = f"{lost} records could not be written: was the disk full?"
+                self.events.write("alert", kind="records_lost", message=message)
+            if self.events.deleted > deleted:
+                message = f"{self.run.events} was deleted: what it said so far is lost"
                 self.events.write("alert", kind="records_lost", message=message)
 
     def log(self, message: str, level: str = "info") -> None:
