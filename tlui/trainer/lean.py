@@ -1,10 +1,10 @@
-"""Importing TensorFlow and Keras without what they would bring along for nothing."""
+"""Importing TensorFlow, Keras and scikit-learn without what they would bring along for nothing."""
 
 from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 UNUSED = ("cv2", "pandas", "scipy", "sklearn")
@@ -13,10 +13,10 @@ here, and do without where it is not. It is a third of the time of their import.
 
 
 @contextmanager
-def lean_import() -> Iterator[None]:
-    """For the length of a `with`, what is `UNUSED` seems not to be installed, and no garbage is
+def lean_import(unused: Sequence[str] = UNUSED) -> Iterator[None]:
+    """For the length of a `with`, what is `unused` seems not to be installed, and no garbage is
     looked for, then or ever, among what is there: imports leave none worth it."""
-    absent = [name for name in UNUSED if name not in sys.modules]
+    absent = [name for name in unused if name not in sys.modules]
     sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None: cannot be imported
     collecting = gc.isenabled()
     gc.disable()

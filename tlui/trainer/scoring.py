@@ -16,6 +16,7 @@ from typing import IO, Any
 import numpy as np
 
 from tlui.trainer.aside import fork
+from tlui.trainer.lean import lean_import
 from tlui.trainer.metrics import confusion_counts, from_predictions, per_class
 
 Score = tuple[dict[str, float], dict[str, Any]]
@@ -86,7 +87,8 @@ class Scorer:
 
 def _serve(ours: socket.socket, theirs: socket.socket) -> None:
     """Answer each line with one until nobody asks any more."""
-    import sklearn.metrics  # noqa: F401
+    with lean_import(["pandas"]):
+        import sklearn.metrics  # noqa: F401
 
     ours.close()
     with theirs.makefile("rw") as asked:
