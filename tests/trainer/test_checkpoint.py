@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -178,6 +179,21 @@ class TestWhatMoves:
         assert Checkpoints(tmp_path).load()[0].state["number"] == 1
         (tmp_path / "moved.npz").rmdir()
         behind(checkpoints, 3)
+        assert Checkpoints(tmp_path).load()[0].state["number"] == 3
+
+    def test_where_no_thread_can_be_had_it_is_written_at_once(self, tmp_path, monkeypatch):
+        def refuse(self):
+            raise RuntimeError("can't start new thread")
+
+        checkpoints = Checkpoints(tmp_path)
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        checkpoints.write_behind(moving(1), REST.keys())
+        assert Checkpoints(tmp_path).load()[0].state["number"] == 1
+        monkeypatch.undo()
+        behind(checkpoints, 2)
+        assert Checkpoints(tmp_path).load()[0].state["number"] == 2
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        behind(checkpoints, 3)  # by the thread there is
         assert Checkpoints(tmp_path).load()[0].state["number"] == 3
 
 

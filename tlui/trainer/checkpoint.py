@@ -170,16 +170,20 @@ class Checkpoints:
                 them are given these same keys.
 
         Raises:
-            OSError: As `settle`, of the checkpoint before this one.
+            OSError: As `settle`, of the checkpoint before this one; or of this one, where it was
+                written here because no thread was to be had.
         """
         self.settle()
         if still != self._still:
             self._still, self._base = still, None
-        if self._writer is None:
-            self._writer = ThreadPoolExecutor(1, "checkpoints")
         light = self._base is not None and not self._is_due() and self._moves_little(checkpoint)
         work = self._write_moved if light else self._write
-        self._writing = self._writer.submit(work, checkpoint)
+        try:
+            self._writer = self._writer or ThreadPoolExecutor(1, "checkpoints")
+            self._writing = self._writer.submit(work, checkpoint)
+        except RuntimeError:  # no thread to be had
+            self._writer = None
+            work(checkpoint)
 
     def settle(self) -> None:
         """Wait until the checkpoint under way is on the disk.

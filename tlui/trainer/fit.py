@@ -246,7 +246,10 @@ class Fit:
             self._save("the request to end")
             return asked
         self._saving = f"epoch {number}"
-        self.checkpoints.write_behind(self._checkpoint(), self._still.keys())
+        try:
+            self.checkpoints.write_behind(self._checkpoint(), self._still.keys())
+        except OSError as error:
+            self._not_saved(self._saving, error)
         return "done"
 
     def _log_curves(self, row: dict[str, Any]) -> None:
