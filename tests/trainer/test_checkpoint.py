@@ -18,6 +18,7 @@ from tlui.trainer.checkpoint import (
     read_whole_checkpoint,
     write_checkpoint,
 )
+from tlui.trainer.model.variables import read_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -128,6 +129,19 @@ class TestWhatMoves:
         assert (best["backbone/kernel"] == REST["backbone/kernel"]).all()
         again.write(moving(4))
         assert (Checkpoints(tmp_path).load_best().arrays["head/logits/kernel"] == 2).all()
+
+    def test_others_who_want_its_weights_get_the_newest(self, tmp_path):
+        checkpoints = Checkpoints(tmp_path)
+        checkpoints.remember_best(best_of(1))
+        behind(checkpoints, 1)
+        checkpoints.remember_best(best_of(2))
+        behind(checkpoints, 2, 3)
+        best, last = (read_checkpoint(tmp_path / f"{name}.npz") for name in ("best", "last"))
+        assert best.keys() == best_of(2).arrays.keys() and "optimizer/000" not in last
+        assert (best["head/logits/kernel"] == 2).all() and (last["head/logits/kernel"] == 3).all()
+        checkpoints.write(moving(4))
+        best, last = (read_checkpoint(tmp_path / f"{name}.npz") for name in ("best", "last"))
+        assert (best["head/logits/kernel"] == 2).all() and (last["head/logits/kernel"] == 4).all()
 
     def test_a_later_whole_one_counts_for_more(self, tmp_path):
         checkpoints = Checkpoints(tmp_path)

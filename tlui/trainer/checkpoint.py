@@ -91,6 +91,24 @@ def read_whole_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(arrays, state)
 
 
+def moved_since(path: Path) -> Checkpoint | None:
+    """What a run has by now instead of its `best.npz` or `last.npz`, by the `moved.npz` beside it.
+
+    None where that says nothing newer: after the end of training, say.
+    """
+    checkpoints = Checkpoints(path.parent)
+    if path not in (checkpoints.best, checkpoints.last) or not checkpoints.moved.is_file():
+        return None
+    try:
+        base = read_whole_checkpoint(checkpoints.last)
+    except (FileNotFoundError, DamagedCheckpointError):
+        return None
+    found = checkpoints._moved_on(base, [])
+    if path == checkpoints.best:
+        return checkpoints._best
+    return found if found is not base else None
+
+
 class Checkpoints:
     """The checkpoint files of one run.
 

@@ -17,6 +17,7 @@ import keras
 import numpy as np
 
 from tlui.errors import TluiError
+from tlui.trainer.checkpoint import moved_since
 from tlui.trainer.model.naming import fresh_names, layer_variables
 from tlui.trainer.model.network import Network
 
@@ -108,9 +109,13 @@ def shorten(problems: list[str], most: int = 8) -> str:
 def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
     """A checkpoint's weights by key; what else the file holds (optimizer, steps) is left out.
 
+    Of a run's best or last one they are the newest, be the file itself older (`moved_since`).
+
     Raises:
         TluiError: Absent or damaged.
     """
+    if newer := moved_since(path):
+        return newer.network()
     try:
         with np.load(path, allow_pickle=False) as file:
             keys = [k for k in file.files if k.startswith(("backbone/", "head/"))]
