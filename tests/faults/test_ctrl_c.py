@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,14 @@ from tlui.runs.directory import Home
 from tlui.scheduler import order
 
 COMMAND = "import sys; from tlui.cli.main import main; print(flush=True); main(sys.argv[1:])"
+
+
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """As in a terminal: what a shell starts in the background begins with Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.timeout(1200)
