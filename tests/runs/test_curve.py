@@ -50,3 +50,15 @@ def test_long_runs_are_thinned(home: Home) -> None:
 def test_damaged_json_starts_afresh() -> None:
     for text in ("", None, "{", "[]", '{"odd": 1}'):
         assert Curve.parse(text) == Curve()
+
+
+def test_a_log_begun_anew_is_read_from_its_beginning(home: Home) -> None:
+    run = make_run(home, state="failed", epochs=9, done=5)
+    curve = Curve()
+    curve.update(run, "val_accuracy")
+    run.events.unlink()
+    writer = EventWriter(run.events)
+    write_epochs(writer, [6], 9)
+    writer.close()
+    assert curve.update(run, "val_accuracy")
+    assert curve.epoch == 6 and len(curve.points) == 6

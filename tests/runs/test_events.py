@@ -93,6 +93,19 @@ def test_full_disk_loses_records_but_never_raises(tmp_path: Path) -> None:
         json.loads(line)
 
 
+def test_a_reader_notices_a_file_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "e"
+    writer, reader = EventWriter(path), EventReader(path)
+    writer.write("log", message="before, and at some length")
+    assert len(reader.read()) == 1
+    path.unlink()
+    assert reader.read() == []
+    writer.write("log", message="after")
+    assert [record["message"] for record in reader.read()] == ["after"]
+    assert reader.read() == []
+    writer.close()
+
+
 def test_writer_follows_no_link(tmp_path: Path) -> None:
     (tmp_path / "outside").write_text("precious")
     (tmp_path / "e").symlink_to(tmp_path / "outside")

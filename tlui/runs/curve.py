@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,8 +62,10 @@ class Curve:
         """Read what was appended since; True if there was anything."""
         try:
             with open_regular(f"{run.path}/events.jsonl") as file:
-                file.seek(self.offset)
                 before = self.offset
+                if file.seek(0, os.SEEK_END) < self.offset:
+                    self.offset = 0  # it was deleted, and begun anew
+                file.seek(self.offset)
                 while data := file.read(PORTION):
                     end = data.rfind(b"\n") + 1
                     if not end:

@@ -103,13 +103,15 @@ class EventReader:
     def read(self, most: int = READ_BYTES) -> list[Event]:
         """The complete records among the next `most` bytes; [] when there are none (yet).
 
-        A line that is not a JSON object is passed over. A file that shrank is read again from
-        its new end only if it is shorter than the offset (the writer cut a torn tail).
+        A line that is not a JSON object is passed over. A file shorter than the offset is another
+        one, begun after the first was deleted: it is read from its beginning.
         """
         try:
             with open_regular(self.path) as file:
                 size = os.fstat(file.fileno()).st_size
-                if size <= self.offset:
+                if size < self.offset:
+                    self.offset = 0
+                if size == self.offset:
                     return []
                 file.seek(self.offset)
                 data = file.read(most)
