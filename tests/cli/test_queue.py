@@ -140,3 +140,14 @@ def test_a_link_for_claims_is_named_once(home: Home, tmp_path: Path, words: list
     assert (done.returncode, done.stdout) == (1, "")
     named = f"tlui: {home.path}/claims: is a symbolic link, not a folder of claims; remove it\n"
     assert done.stderr == named
+
+
+def test_of_namesakes_the_one_that_waits_is_meant(home: Home, lab: Path) -> None:
+    assert tlui("queue", "add", lab).returncode == 0
+    assert tlui("queue", "drop", "second").returncode == 0
+    assert tlui("queue", "add", lab).returncode == 0
+    done = tlui("queue", "top", "second")
+    assert done.returncode == 0, done.stderr
+    assert names()[0] == "second" and names().count("second") == 1
+    done = tlui("queue", "hold", "first-1")
+    assert done.returncode == 2 and "may be any of these" in done.stderr, "two of them wait"

@@ -228,12 +228,19 @@ def _chosen(store: Home, words: list[str] | None, filter: str) -> list[RunDirect
 def _one(
     word: str, line: list[RunDirectory], resolve: Callable[[str], RunDirectory]
 ) -> RunDirectory:
-    """The run that is meant by a word: at that place in the queue, or of that name."""
+    """The run that is meant by a word: at that place in the queue, or of that name; of several
+    namesakes the one that waits."""
     from tlui.errors import TluiError
 
     place = int(word) if PLACE.fullmatch(word) else 0
     if not 1 <= place <= len(line):
-        return resolve(word)
+        try:
+            return resolve(word)
+        except TluiError:
+            waiting = [run for run in line if run.read_meta().get("name") == word]
+            if len(waiting) != 1:
+                raise
+            return waiting[0]
     there = line[place - 1]
     try:
         run = resolve(word)
