@@ -76,7 +76,6 @@ def test_every_damaged_file_is_named(
         print(f"\n{len(list((realdata / 'dirty').iterdir()))} odd files: {len(skipped)} named")
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_other_sources(bench: Bench, tmp_path: Path) -> None:
     """A truncated TFRecord, HDF5 of a wrong shape and of a wrong length, CSV with missing files."""
