@@ -360,6 +360,15 @@ class TestEviction:
             self.fill(tmp_path, "b", 200_000, 100_000)
         assert self.keys(tmp_path) == ["a"]
 
+    def test_what_does_not_fit_is_told_why(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with pytest.raises(cache.NoRoomError, match=r"200.0 kB do not .* limit is 100.0 kB: raise"):
+            self.fill(tmp_path, "a", 200_000, 100_000)
+        monkeypatch.setattr(cache, "SPARE", 10**15)
+        with pytest.raises(cache.NoRoomError, match=r"GB left, of which 1000000.0 GB stay free: "):
+            self.fill(tmp_path, "a", 200_000, 10**16)
+
     def test_damaged_entries_are_made_anew(self, tmp_path: Path) -> None:
         self.fill(tmp_path, "a", 4_000, 100_000).close()
         (tmp_path / "images" / "a" / "data").write_bytes(b"short")

@@ -1,5 +1,7 @@
 """Cached features give the numbers of the ordinary path, and miss when anything changes."""
 
+import os
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -95,6 +97,19 @@ class TestSameNumbers:
         assert train(cut, asking(cut, (8, "interrupt"))).state == "interrupted"
         assert train(cut).state == "finished"
         assert_same_run(whole, cut)
+
+    def test_photos_from_the_cache_and_decoded_anew(self, home, photos, monkeypatch):
+        """The image cache, with everything learning from changed photos."""
+        everything = {**TOP, "freeze": "none"}
+        experiment = frozen(phase=[everything], augment={"flip": "horizontal", "rotation": 20})
+        cached, streamed = (make_run(home, experiment(photos)) for _ in range(2))
+        assert train(cached).state == "finished"
+        Path(os.environ["TLUI_CONFIG"]).write_text("[cache]\nlimit_gb = 1e-6\n")
+        monkeypatch.setenv("TLUI_CACHE", f"{os.environ['TLUI_CACHE']}-small")
+        assert train(streamed).state == "finished"
+        assert not any("do not fit in the cache" in line for line in logged(cached))
+        assert any("its limit is 1.0 kB" in line for line in logged(streamed))
+        assert_same_run(cached, streamed)
 
 
 class TestViews:
@@ -257,6 +272,8 @@ class TestFolded:
             given = {"batch_size": 5, "features": how}
             assert train(make_run(home, frozen(train=given)(photos))).state == "finished"
             assert len(entries(tmp_path)) == count
+        held = cache.entries(tmp_path / "cache")
+        assert {entry.meta["dataset"] for entry in held} == {photos.name}
 
 
 class TestWhenItIsUsed:

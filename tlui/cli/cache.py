@@ -24,6 +24,7 @@ def list_entries(json: JsonOption = False) -> None:
     from json import dumps
 
     from tlui.data.cache import cache_limit, entries
+    from tlui.runs.format import size
     from tlui.runs.place import cache_folder, check
     from tlui.runs.text import printable, shorten
 
@@ -58,7 +59,7 @@ def list_entries(json: JsonOption = False) -> None:
             (
                 entry.kind,
                 entry.key[:10],
-                _size(entry.bytes),
+                size(entry.bytes),
                 used,
                 "in use" if entry.in_use else "",
                 shorten(printable(meta.get("dataset", "")), 24),
@@ -69,8 +70,8 @@ def list_entries(json: JsonOption = False) -> None:
     for row in rows_text:
         typer.echo("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
     total = sum(entry.bytes for entry in found)
-    allowed = f" of {_size(limit)}" if limit is not None else ""
-    typer.echo(f"\n{_size(total)}{allowed} in {printable(root)}")
+    allowed = f" of {size(limit)}" if limit is not None else ""
+    typer.echo(f"\n{size(total)}{allowed} in {printable(root)}")
 
 
 def remove_entries(keys: KeysArgument = None, everything: AllOption = False) -> None:
@@ -79,6 +80,7 @@ def remove_entries(keys: KeysArgument = None, everything: AllOption = False) -> 
 
     from tlui.data.cache import entries, remove, sweep
     from tlui.errors import TluiError
+    from tlui.runs.format import size
     from tlui.runs.place import cache_folder, check
     from tlui.runs.text import printable
 
@@ -102,21 +104,12 @@ def remove_entries(keys: KeysArgument = None, everything: AllOption = False) -> 
             kept.append(entry)
     if everything:
         shutil.rmtree(root / "index", ignore_errors=True)
-    typer.echo(f"freed {_size(freed)}")
+    typer.echo(f"freed {size(freed)}")
     for entry in kept:
         name = printable(entry.meta.get("dataset", ""))
         typer.echo(f"kept {entry.kind} {entry.key[:10]} ({name}): a run is using it", err=True)
     if kept:
         raise typer.Exit(1)
-
-
-def _size(count: int) -> str:
-    value = float(count)
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} GB"
 
 
 app = typer.Typer(

@@ -22,6 +22,7 @@ from typing import Any
 
 from tlui.errors import TluiError
 from tlui.runs.files import make_own, read_json, sync_folder, write_json
+from tlui.runs.format import size as shown
 from tlui.runs.lock import refused
 from tlui.runs.place import cache_folder, usable
 
@@ -221,10 +222,11 @@ def sweep(root: Path | None = None) -> int:
     return freed
 
 
-def make_room(root: Path, size: int, limit: int) -> bool:
-    """Evict entries that nobody uses, oldest first, until `size` bytes fit; False if they cannot.
+def make_room(root: Path, size: int, limit: int) -> None:
+    """Evict entries that nobody uses, oldest first, until `size` bytes fit.
 
-    Nothing is evicted where evicting everything would not be enough.
+    Raises:
+        NoRoomError: They cannot; nothing is evicted where evicting everything would not be enough.
     """
     sweep(root)
     held = entries(root)
@@ -233,13 +235,21 @@ def make_room(root: Path, size: int, limit: int) -> bool:
     surplus = max(total + size - limit, size - free)
     idle = [entry for entry in held if not entry.in_use]
     if size > limit or surplus > sum(entry.bytes for entry in idle):
-        return False
+        full = size - free > total + size - limit
+        why = (
+            f"its disk has {shown(free + SPARE)} left, of which {shown(SPARE)} stay free: "
+            "free some space, or put it elsewhere with $TLUI_CACHE"
+            if full
+            else f"its limit is {shown(limit)}: raise cache.limit_gb in your configuration"
+        )
+        raise NoRoomError(f"{shown(size)} do not fit in the cache {root}; {why}")
     for entry in idle:
         if surplus <= 0:
             break
         if remove(entry):
             surplus -= entry.bytes
-    return surplus <= 0
+    if surplus > 0:
+        raise NoRoomError(f"{shown(size)} do not fit in the cache {root}: runs use what is there")
 
 
 def _build(
@@ -250,8 +260,8 @@ def _build(
             shutil.rmtree(left, ignore_errors=True)
     if path.exists():
         shutil.rmtree(path, ignore_errors=True)  # of another version, or damaged by hand
-    if size and not make_room(root, size, limit):
-        raise NoRoomError(f"{size / 1e9:.1f} GB do not fit in the cache {root}")
+    if size:
+        make_room(root, size, limit)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     aside.mkdir(mode=0o700)
     try:

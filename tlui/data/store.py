@@ -61,6 +61,8 @@ class Images:
     """Whether every batch is decoded anew."""
     key: str
     """Hex digest of everything that shapes the pixels and their order; for caches built on it."""
+    dataset: str = ""
+    """What it is called in lists of what is cached."""
     note: str = ""
     """Why they are streamed, for the log."""
     lost: list[tuple[str, str]] = field(default_factory=list)
@@ -148,6 +150,7 @@ def open_images(
         skipped=skipped,
         streamed=held.block is None,
         key=digest([held.key.encode(), rows.astype("<i8").tobytes()]),
+        dataset=table.name,
         note=held.note,
         blocks=rows // chosen.pool.together if chosen.pool.together > 1 else None,
         _block=held.block,

@@ -144,6 +144,16 @@ def memory(megabytes: Number, ascii: bool = False) -> str:
     return f"{gigabytes:.1f}G" if gigabytes < 9.95 else f"{gigabytes:.0f}G"
 
 
+def size(count: int) -> str:
+    """Bytes: `512 B`, `43.9 MB`, `1.2 GB`."""
+    value = float(count)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
 def percent(share: Number, ascii: bool = False) -> str:
     """A share of one as `82%`."""
     if share is None:

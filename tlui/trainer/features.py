@@ -186,7 +186,8 @@ def _features(prefix: Prefix, source: _Source, key: str, told: Told) -> Features
             file.flush()
             os.fsync(file.fileno())
         side, seconds = prefix.network.size, source.forward.seconds - before
-        return {"images": len(images), "size": side, "cut": prefix.cut, "seconds": seconds}
+        facts = {"dataset": images.dataset, "images": len(images), "size": side}
+        return {**facts, "cut": prefix.cut, "seconds": seconds}
 
     try:
         lease = obtain("features", key, store, size, waiting=lambda: told(0, len(images)))
