@@ -101,6 +101,16 @@ def behind(checkpoints, *numbers, still=REST):
     checkpoints.settle()
 
 
+def two_bests(folder):
+    """Three epochs: the first is whole, the second is the best and its file does not have it."""
+    checkpoints = Checkpoints(folder)
+    checkpoints.remember_best(best_of(1))
+    behind(checkpoints, 1)
+    checkpoints.remember_best(best_of(2))
+    behind(checkpoints, 2, 3)
+    return checkpoints
+
+
 class TestWhatMoves:
     def test_only_the_first_is_whole_and_all_of_the_latest_comes_back(self, tmp_path):
         checkpoints = Checkpoints(tmp_path)
@@ -115,11 +125,7 @@ class TestWhatMoves:
         assert all((found.arrays[key] == array).all() for key, array in want.items())
 
     def test_the_best_epoch_is_kept_until_its_own_file_has_it(self, tmp_path):
-        checkpoints = Checkpoints(tmp_path)
-        checkpoints.remember_best(best_of(1))
-        behind(checkpoints, 1)
-        checkpoints.remember_best(best_of(2))
-        behind(checkpoints, 2, 3)
+        two_bests(tmp_path)
         again = Checkpoints(tmp_path)
         assert (again.load_best().arrays["head/logits/kernel"] == 1).all()
         again.load()
@@ -131,11 +137,7 @@ class TestWhatMoves:
         assert (Checkpoints(tmp_path).load_best().arrays["head/logits/kernel"] == 2).all()
 
     def test_others_who_want_its_weights_get_the_newest(self, tmp_path):
-        checkpoints = Checkpoints(tmp_path)
-        checkpoints.remember_best(best_of(1))
-        behind(checkpoints, 1)
-        checkpoints.remember_best(best_of(2))
-        behind(checkpoints, 2, 3)
+        checkpoints = two_bests(tmp_path)
         best, last = (read_checkpoint(tmp_path / f"{name}.npz") for name in ("best", "last"))
         assert best.keys() == best_of(2).arrays.keys() and "optimizer/000" not in last
         assert (best["head/logits/kernel"] == 2).all() and (last["head/logits/kernel"] == 3).all()
