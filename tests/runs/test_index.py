@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from factory import age, dead_identity, make_result, make_run, write_epochs
+from factory import age, dead_identity, epoch_metrics, make_result, make_run, write_epochs
 
 from tlui.runs import table
 from tlui.runs.directory import Home
@@ -120,6 +120,22 @@ def test_a_resumed_run_is_noticed(home: Home) -> None:
         write_status(runs[0].status, Status("queued"))
         index.refresh()
         assert index.count("status:queued") == 1
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["seen-before", "new"])
+def test_a_run_that_waits_to_go_on_shows_what_it_has_reached(home: Home, known: bool) -> None:
+    run = make_run(home, state="interrupted", epochs=10, done=4)
+    best = epoch_metrics(4, 10)["val_accuracy"]
+    with Index(home) as index:
+        if known:
+            index.refresh()
+        status = read_status(run.status)
+        assert status is not None
+        write_status(run.status, dataclasses.replace(status, state="queued", owner=None))
+        index.refresh()
+        (row,) = index.rows()
+        assert (row.state, row.epoch, row.val) == ("queued", 4, best)
+        assert len(row.points) == 4
 
 
 def test_ended_runs_beyond_the_newest_are_looked_at_in_turn(

@@ -149,7 +149,8 @@ def summarise(run: RunDirectory, curve: Curve, now: float | None = None) -> Summ
     if isinstance(meta.get("tags"), list):
         config.setdefault("tags", meta["tags"])  # no setting, but filtered and shown like one
     metrics = numbers(result.get("metrics"))
-    if observed.status.state != "queued" and (not metrics or curve.epoch):
+    began = observed.status.state != "queued" or observed.status.attempt
+    if began and (not metrics or curve.epoch):
         # what was folded while it trained is brought to its end, result or not
         curve.update(run, str(config.get("train.monitor") or "val_accuracy"))
         metrics = metrics or curve.metrics()

@@ -20,7 +20,7 @@ from tlui.runs.marks import Mark
 from tlui.runs.query import CONFIG
 from tlui.runs.row import Summary
 
-SCHEMA = 1
+SCHEMA = 2
 COLUMNS_MOST = 1500
 """Leaves with a column of their own; SQLite allows 2000. Others are looked up in the JSON."""
 STORED = (
@@ -319,8 +319,8 @@ def curve(db: sqlite3.Connection, num: int) -> str | None:
 def without_curve(db: sqlite3.Connection, nums: Sequence[int]) -> list[tuple[int, str]]:
     """Started runs (number, id) among these whose events were never read."""
     sql = (
-        f"SELECT num, id FROM runs WHERE num IN ({listed(nums)}) AND said != 'queued' "
-        "AND num NOT IN (SELECT num FROM curves)"
+        f"SELECT num, id FROM runs WHERE num IN ({listed(nums)}) "
+        "AND (said != 'queued' OR attempt) AND num NOT IN (SELECT num FROM curves)"
     )
     return list(db.execute(sql))
 
