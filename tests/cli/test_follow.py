@@ -233,6 +233,19 @@ class TestWithoutATerminal:
         told = [line for line in lines if f"waits for the CPU, where {other.id} runs" in line]
         assert len(told) == 1 and only(bench, "finish-1").id in told[0]
 
+    def test_a_run_that_is_not_in_the_queue_says_so(self, bench: Bench) -> None:
+        run = bench.add("finish")
+        order.remove(bench.home, run.id)
+        command = [sys.executable, DRIVER, str(bench.home.path), "plain", "watching", run.id]
+        with subprocess.Popen(
+            command, env=environment(), stdout=subprocess.PIPE, text=True
+        ) as front:
+            assert front.stdout is not None
+            assert f"tlui resume {run.id} puts it there" in front.stdout.readline()
+            front.send_signal(signal.SIGINT)
+            assert "the runs go on" in front.stdout.read()
+        assert front.returncode == 0
+
     def test_names_cannot_write_to_the_terminal(self, bench: Bench) -> None:
         done = self.run(bench, "plain", "finish\x1b[2J[red]x")
         assert "\x1b" not in done.stdout

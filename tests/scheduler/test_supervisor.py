@@ -211,6 +211,29 @@ class TestRequests:
         with pytest.raises(TluiError, match="it has finished"):
             control.resume(bench.home, run)
 
+    def test_a_copy_of_a_queued_run_waits_for_nothing(self, bench: Bench) -> None:
+        """It is in no queue, and says so; `resume` puts it there as a run of its own."""
+        run = bench.add("finish")
+        copy = bench.home.run("0badcafe")
+        shutil.copytree(run.path, copy.path)
+        seen = copy.observe()
+        assert seen.state == "interrupted"
+        assert seen.reason == f"a copy of {run.id}, made while that was queued"
+        assert "tlui resume 0badcafe" in seen.status.advice
+        control.resume(bench.home, copy)
+        assert bench.state(copy) == "queued"
+        bench.start()
+        bench.ended(run, copy)
+        assert bench.starts() == [run.id, copy.id]
+
+    def test_a_run_whose_place_was_lost_gets_another(self, bench: Bench) -> None:
+        run = bench.add("finish")
+        shutil.rmtree(order.folder(bench.home))
+        assert bench.start() == [] and bench.state(run) == "queued"
+        control.resume(bench.home, run)
+        assert bench.start() == [run.id]
+        bench.ended(run)
+
     def test_stop_reaches_a_run_that_starts_meanwhile(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -28,6 +28,7 @@ GLANCE_SECONDS = 0.05
 TEND_SECONDS = 1.0
 CODES = {"failed": 1, "diverged": 3, "stopped": 130, "interrupted": 130}
 HUNG_UP = 129
+ASTRAY = "is not in the queue; tlui resume {} puts it there"
 EXPLAINED = 3
 """How many of the runs that wait are asked why; the screen shows no more."""
 
@@ -283,7 +284,7 @@ class Session:
             return
         reasons = {place.run.id: place.reason for place in found}
         for one in waiting:
-            one.waits = reasons.get(one.run.id, "")
+            one.waits = reasons.get(one.run.id, ASTRAY.format(one.run.id))
 
     def _stuck(self) -> bool:
         """Whether what is left waits for something that will not happen by itself."""

@@ -151,6 +151,8 @@ class JsonView:
             self.say(line)
 
     def ended(self, one: Watched) -> None:
+        if one.run.id not in self._told:
+            self.changed(one)
         tell_epochs(one, self._epoch)
         tell_alerts(one, self._alert)
         status = one.seen.status
@@ -159,7 +161,7 @@ class JsonView:
             id=one.run.id,
             name=one.name,
             state=one.state,
-            reason=status.reason,
+            reason=one.seen.reason,
             advice=status.advice,
             exit_code=status.exit_code,
             metrics=(one.run.read_result() or {}).get("metrics") or {},

@@ -29,7 +29,7 @@ def conclusion(one: Watched, ascii: bool = False) -> list[str]:
     status = one.seen.status
     name = f"{printable(one.name)} #{one.run.id}"
     lines = [f"{name}  {format.state_word(one.state, ascii)}"]
-    lines += [f"  {printable(line)}" for line in status.reason.splitlines()]
+    lines += [f"  {printable(line)}" for line in one.seen.reason.splitlines()]
     if status.advice:
         lines.append(f"  {printable(status.advice)}")
     result = one.run.read_result() or {}

@@ -26,7 +26,7 @@ from tlui.runs.files import (
     write_json,
     write_text,
 )
-from tlui.runs.status import RUN_ID, Observed, Status, observe, write_status
+from tlui.runs.status import NEW, RUN_ID, Observed, Status, observe, write_status
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Home:
         while os.path.lexists(target := self.runs / new_id()):
             pass
         run_id = target.name
-        aside = self.runs / f".new-{run_id}"
+        aside = self.runs / f"{NEW}{run_id}"
         try:
             aside.mkdir(mode=0o700)
             run = RunDirectory(aside)

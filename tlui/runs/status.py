@@ -63,10 +63,14 @@ GONE = (
     "gives the run up, and tlui resume continues it"
 )
 
+COPY_ADVICE = "tlui resume {id} goes on with it as a run of its own"
+
 REFUSED_REASON = "nothing can be written ({}): free some space, or results are lost; it trains on"
 
 RUN_ID = re.compile(r"[0-9a-f]{8}")
 """What a run, and so the directory of its status, is called."""
+NEW = ".new-"
+"""How the name of that directory begins while it is made."""
 
 GLYPHS: dict[str, tuple[str, str]] = {
     "running": ("●", "*"),
@@ -180,7 +184,7 @@ def write_status(path: Path, status: Status, sync: bool = True) -> None:
     Raises:
         OSError: The disk is full or gone; the old status is untouched.
     """
-    given = {**status.to_dict(), "run": path.parent.name}
+    given = {**status.to_dict(), "run": path.parent.name.removeprefix(NEW)}
     try:
         write_json(path, given, sync)
     except OSError as error:
@@ -222,7 +226,7 @@ def judge(
         now: Unix time to measure the heartbeat's age against; the clock by default.
         trouble: What `withheld` says of the file, where no object was read.
         run: The id of the run whose file it is. Where the file names another, somebody has copied
-            that one's directory, and its processes know nothing of the copy.
+            that one's directory, and its processes and its queue know nothing of the copy.
     """
     status = parse_status(given)
     if trouble:
@@ -232,11 +236,14 @@ def judge(
         if given is not None and isinstance(given.get("state"), str):
             reason = f'status.json names a state this tlui does not know: "{given["state"]}"'
         return Observed("interrupted", reason, _LOST, False)
-    if status.state not in LIVE:
+    if status.state in ENDED:
         return Observed(status.state, status.reason, status, False)
     if original := _copied_from(given, run):
         reason = f"a copy of {original}, made while that was {status.state}"
-        return Observed("interrupted", reason, replace(status, owner=None), False)
+        status = replace(status, owner=None, advice=COPY_ADVICE.format(id=run))
+        return Observed("interrupted", reason, status, False)
+    if status.state == "queued":
+        return Observed(status.state, status.reason, status, False)
     if status.owner is None:
         return Observed("interrupted", "no process is named in status.json", status, False)
     life = liveness(status.owner, seen)
@@ -259,9 +266,8 @@ def judge(
 
 def _copied_from(given: dict[str, Any] | None, run: str) -> str:
     """The run that wrote a status, where that is another than whose it is now."""
-    original = (given or {}).get("run")
-    known = isinstance(original, str) and RUN_ID.fullmatch(original)
-    return str(original) if run and known and original != run else ""
+    original = str((given or {}).get("run")).removeprefix(NEW)  # which some files still have
+    return original if run and RUN_ID.fullmatch(original) and original != run else ""
 
 
 def _spoken(seconds: float) -> str:

@@ -114,9 +114,10 @@ def resume(home: Home, run: RunDirectory, wishes: Wishes | None = None) -> None:
         if not held or seen.state in LIVE or seen.state == "stale":
             why = f": {seen.reason}. {seen.status.advice}" if seen.state == "stale" else ""
             raise TluiError(f"{_named(run)}: cannot be resumed while it is {seen.state}{why}")
-        if seen.state == "queued":
+        waits = seen.state == "queued"  # be it in a queue that was lost
+        if waits and order.find(home, run.id) is not None:
             raise TluiError(f"{_named(run)}: is queued already (tlui queue shows where)")
-        if seen.state not in RESUMABLE:
+        if not waits and seen.state not in RESUMABLE:
             why = {
                 "finished": "it has finished; tlui run of its preset.toml repeats it",
                 "diverged": "its loss was no longer finite; lower the learning rate in a new run",

@@ -26,7 +26,6 @@ from tlui.errors import TluiError
 from tlui.runs.directory import Home
 from tlui.runs.files import FILE_MODE, make_own, read_json, sync_folder, write_json
 from tlui.runs.process import Identity, identify, liveness
-from tlui.runs.status import read_status
 
 STEP = 1 << 20
 """Distance between neighbours, so that a run can be put between two others."""
@@ -240,8 +239,7 @@ def _repair(home: Home, names: list[str]) -> bool:
     known = {entry.run for entry in _parse(home, names)}
     lost = []
     for run in home:
-        status = None if run.id in known else read_status(run.status)
-        if status is not None and status.state == "queued":
+        if run.id not in known and run.observe().state == "queued":
             lost.append((run.read_meta().get("created", 0), run.id))
     for path in dead:
         path.unlink(missing_ok=True)
