@@ -258,7 +258,7 @@ pool.read = read
 
 def progress(done, total):
     global told
-    if done == 0 and not told:
+    if done == -1 and not told:
         told = True
         print("waiting", flush=True)
 

@@ -2,14 +2,18 @@
 
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.training import digits_run, photo_experiment, start
-from tlui.data.store import lacks, open_images
+from tlui.data.store import fill, lacks, open_images
 from tlui.data.table import open_dataset
 from tlui.errors import TluiError
+from tlui.recipe.toml import load_experiment
+from tlui.runs.events import EventReader
 from tlui.runs.process import start_time
 from tlui.trainer.dataset import Filling, reading
 from tlui.trainer.reporter import Reporter
@@ -78,6 +82,31 @@ def test_a_request_ends_the_reading(home):
     reporter = Reporter(run)
     with pytest.raises(AskedToEndError):
         reading(run, reporter, requests).result(timeout=60)
+    reporter.end("stopped", 130)
+
+
+def test_that_another_run_reads_the_same_is_said(home):
+    run = digits_run(home)
+    table = open_dataset(load_experiment(run.preset).dataset)
+    begun, go = threading.Event(), threading.Event()
+
+    def slow(done, total):
+        begun.set()
+        go.wait(60)
+
+    other = threading.Thread(target=fill, args=(table, 16, "stretch", slow))
+    other.start()
+    assert begun.wait(60)
+    reporter, log = Reporter(run), EventReader(run.events)
+    read = reading(run, reporter, Requests(run.requests))
+    until = time.monotonic() + 60
+    while not (told := [e for e in log.read_all() if e["type"] == "progress"]):
+        assert time.monotonic() < until
+    assert told[0]["what"] == "reading images (another run is at it)"
+    assert told[0]["done"] == 0 < told[0]["total"]
+    go.set()
+    other.join()
+    assert not read.result(timeout=60).images["train"].streamed
     reporter.end("stopped", 130)
 
 

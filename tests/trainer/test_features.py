@@ -6,7 +6,6 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from PIL import Image
 from training import asking, assert_same_arrays, digits_run, last_weights, make_run, train
 
 from tlui.data import cache
@@ -22,6 +21,7 @@ from tlui.trainer.model.build import build
 from tlui.trainer.model.freezing import set_regime
 from tlui.trainer.model.prefix import frozen_prefix
 
+CPU = "/proc/cpuinfo"
 TOP = {
     "freeze": "top:8",
     "batchnorm": "inference",
@@ -50,8 +50,9 @@ def frozen(size=32, **tables):
         "phase": [{**phase, "lr": {"policy": "cosine", "initial": 1e-2, "per": "step"}}],
         **tables,
     }
+    dataset = {"source": "folder", "image_size": size, **given.pop("dataset", {})}
     return lambda photos: Experiment.model_validate(
-        {"dataset": {"source": "folder", "path": str(photos), "image_size": size}, **given}
+        {"dataset": {**dataset, "path": str(photos)}, **given}
     )
 
 
@@ -298,7 +299,8 @@ class TestKey:
     def cache(experiment):
         table = open_dataset(experiment.dataset)
         size = experiment.dataset.image_size
-        images = {name: open_images(table, name, size, "stretch") for name in ("train", "val")}
+        side, resize = experiment.augment.crop_from or size, experiment.dataset.resize
+        images = {name: open_images(table, name, side, resize) for name in ("train", "val")}
         feed = ImageFeed(
             images,
             experiment.train.batch_size,
@@ -325,22 +327,78 @@ class TestKey:
             a, b = first.feed.features[split].array, other.feed.features[split].array
             assert a.tobytes() == b.tobytes()
 
-    def test_missed_where_an_ingredient_differs(self, photos, tmp_path):
-        self.cache(frozen(size=32)(photos))
-        seen = set(entries(tmp_path))
-        changes = [
+    @pytest.mark.parametrize(
+        "change",
+        [
             {"train": {"seed": 2, "batch_size": 5}},  # other random weights
             {"train": {"batch_size": 4}},
+            {"train": {"batch_size": 5, "features": "folded"}},
+            {"train": {"batch_size": 5, "mixed_precision": True}},
+            {"backbone": {"name": "MobileNet", "alpha": 0.5, "weights": "none"}},
             {"head": {"pooling": "max"}},
             {"size": 40},
-        ]
-        for change in changes:
-            self.cache(frozen(**{"size": 32, **change})(photos))
-            assert len(set(entries(tmp_path)) - seen) == 2, change
-            seen = set(entries(tmp_path))
-        Image.new("RGB", (40, 40), "green").save(photos / "train" / "red" / "03.png")
-        self.cache(frozen(size=32)(photos))
-        assert set(entries(tmp_path)) - seen
+            {"augment": {"crop_from": 40, "views": 1}},
+            {"dataset": {"resize": "crop"}},
+        ],
+        ids=str,
+    )
+    def test_missed_where_an_ingredient_differs(self, photos, tmp_path, change):
+        self.cache(frozen()(photos))
+        seen = set(entries(tmp_path))
+        assert len(seen) == 2  # train and val
+        for _ in range(2):
+            self.cache(frozen(**change)(photos))
+            assert len(set(entries(tmp_path)) - seen) == 2
+
+    @pytest.mark.parametrize("split", ["train", "val"])
+    def test_missed_where_a_photo_is_touched(self, photos, tmp_path, split):
+        self.cache(frozen()(photos))
+        seen = set(entries(tmp_path))
+        table = open_dataset(frozen()(photos).dataset)
+        touched = photos / table.splits[split].names[0]
+        os.utime(touched, ns=(0, touched.stat().st_mtime_ns + 1))
+        self.cache(frozen()(photos))
+        assert len(set(entries(tmp_path)) - seen) == 2  # both are held out of one folder
+
+    def test_missed_where_the_weights_file_holds_others(self, photos, tmp_path):
+        file = tmp_path / "own.weights.h5"
+        given = {"name": "MobileNet", "alpha": 0.25, "weights": str(file)}
+        backbone = build(frozen()(photos), 2).backbone
+        counts = []
+        for _ in range(2):
+            backbone.save_weights(file)
+            self.cache(frozen(backbone=given)(photos))
+            counts.append(len(entries(tmp_path)))
+            backbone.weights[-1].assign(backbone.weights[-1] + 1e-6)
+        assert counts == [2, 4]
+
+    @pytest.mark.parametrize(
+        ("name", "value", "count"),
+        [("ONEDNN_MAX_CPU_ISA", "SSE41", 4), ("TF_CPP_MIN_LOG_LEVEL", "1", 2)],
+    )
+    def test_missed_where_kernels_round_otherwise(
+        self, photos, tmp_path, monkeypatch, name, value, count
+    ):
+        self.cache(frozen()(photos))
+        monkeypatch.setenv(name, value)
+        self.cache(frozen()(photos))
+        assert len(entries(tmp_path)) == count
+
+    def test_shared_by_machines_of_one_kind(self, photos, tmp_path, monkeypatch):
+        """Whatever their names; another CPU computes its own."""
+        self.cache(frozen()(photos))
+        monkeypatch.setattr("platform.node", lambda: "another")
+        self.cache(frozen()(photos))
+        assert len(entries(tmp_path)) == 2
+        read = Path.read_text
+
+        def another(path, *given, **named):
+            text = read(path, *given, **named)
+            return text.replace("flags\t", "flags\t: amx", 1) if path == Path(CPU) else text
+
+        monkeypatch.setattr(Path, "read_text", another)
+        self.cache(frozen()(photos))
+        assert len(entries(tmp_path)) == 4
 
     def test_weights_that_changed_since_are_seen(self, photos):
         experiment = frozen(size=32)(photos)

@@ -12,7 +12,7 @@ KeysArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[KEY|DATASET]...",
-        help="Beginnings of keys, or names of datasets, as `tlui cache ls` shows them.",
+        help="Keys or their beginnings, or names of datasets, as `tlui cache ls` shows them.",
     ),
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="Everything that no run is using.")]
@@ -91,7 +91,15 @@ def remove_entries(keys: KeysArgument = None, everything: AllOption = False) -> 
     found = entries(root)
     chosen = found if everything else []
     for wanted in keys or []:
-        hits = [e for e in found if e.key.startswith(wanted) or e.meta.get("dataset") == wanted]
+        hits = [entry for entry in found if entry.meta.get("dataset") == wanted]
+        if not hits:
+            hits = [entry for entry in found if wanted and entry.key.startswith(wanted)]
+            if len(hits) > 1:
+                keys_of = ", ".join(entry.key[:10] for entry in hits[:5])
+                more = f" and {len(hits) - 5} more" if len(hits) > 5 else ""
+                raise TluiError(
+                    f"{wanted!r} is the beginning of {len(hits)} keys: {keys_of}{more}", 2
+                )
         if not hits:
             raise TluiError(f"nothing cached is called {wanted!r}; see tlui cache ls", 2)
         chosen += [entry for entry in hits if entry not in chosen]

@@ -24,7 +24,9 @@ from tlui.runs.text import printable
 Pixels = npt.NDArray[np.uint8]
 Index = npt.NDArray[np.int64]
 Progress = Callable[[int, int], None]
-"""Called with (done, total), from one thread at a time."""
+"""Called with (done, total), from one thread at a time; done is `ELSEWHERE` where it waits for
+another process that does the same."""
+ELSEWHERE = -1
 
 WINDOW = 16
 """Blocks of neighbours (`Pool.together`) that the order of an epoch mixes at a time."""

@@ -21,7 +21,7 @@ import PIL
 from tlui.data.block import Block
 from tlui.data.cache import Lease, NoRoomError, find, obtain
 from tlui.data.decode import Resize, decode_to
-from tlui.data.items import Index, Pixels, Pool, Progress, Taken, capped, digest
+from tlui.data.items import ELSEWHERE, Index, Pixels, Pool, Progress, Taken, capped, digest
 from tlui.data.parallel import Streamer, cpus, decode_all
 from tlui.data.splits import listed
 from tlui.data.table import Split, Table
@@ -285,7 +285,7 @@ class _Filler:
 
         def waiting() -> None:
             if self.progress is not None:
-                self.progress(0, len(pool))
+                self.progress(ELSEWHERE, len(pool))
 
         return obtain(
             "images",

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from tlui.data.decode import Resize
-from tlui.data.items import Progress
+from tlui.data.items import ELSEWHERE, Progress
 from tlui.data.store import Images, fill, lacks, open_images
 from tlui.data.table import Table, open_dataset
 from tlui.recipe.schema import Experiment
@@ -89,7 +89,7 @@ def _open(
         if skipped:
             reporter.log(f"{split}: {skipped} images cannot be used and are skipped", "warning")
     if note := images["train"].note:
-        reporter.log(f"data: {note}")
+        reporter.log(f"data: {note}", "warning")
     return images
 
 
@@ -143,6 +143,7 @@ def throttled(
         now = time.monotonic()
         if done == total or now - said >= PROGRESS_SECONDS:
             said = now
-            reporter.event("progress", what=what, done=done, total=total)
+            whose = " (another run is at it)" if done == ELSEWHERE else ""
+            reporter.event("progress", what=what + whose, done=max(0, done), total=total)
 
     return progress

@@ -10,6 +10,7 @@ import os
 import platform
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -32,6 +33,8 @@ PACKAGES = (
     "opencv-python-headless",
     "scikit-learn",
     "h5py",
+    "nvidia-cudnn-cu12",
+    "nvidia-cublas-cu12",
 )
 
 
@@ -106,6 +109,46 @@ def versions() -> dict[str, str]:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
+    return found
+
+
+PROCESSOR = (
+    "vendor_id", "cpu family", "model", "model name", "stepping", "flags",
+    "CPU implementer", "CPU architecture", "CPU variant", "CPU part", "CPU revision", "Features",
+)  # fmt: skip
+"""Fields of /proc/cpuinfo that tell kinds of CPU apart, on x86 and ARM."""
+ROUNDING = ("ONEDNN_", "DNNL_", "TF_", "XLA_", "CUDNN_", "CUBLAS_", "NVIDIA_TF32_")
+"""Beginnings of variables that change which kernels are taken, and so the last digits."""
+NOT_ROUNDING = ("TF_CPP_", "TF_FORCE_GPU_ALLOW_GROWTH", "TF_GPU_ALLOCATOR")
+
+
+def arithmetic() -> dict[str, Any]:
+    """What decides, beside versions and device, how kernels round on this machine.
+
+    Kernels are chosen by the CPU's instructions (oneDNN), blocks by its caches (Eigen); with
+    ONEDNN_MAX_CPU_ISA=SSE41 MobileNetV2 gives other last digits. Machines that agree in all of
+    this compute the same bits, whatever their names.
+    """
+    found: dict[str, Any] = {
+        "machine": platform.machine(),
+        "libc": os.confstr("CS_GNU_LIBC_VERSION") if hasattr(os, "confstr") else None,
+        "cpus": cpus(),
+        "processor": {},
+        "caches": [],
+        "environment": {
+            name: value
+            for name, value in sorted(os.environ.items())
+            if name.startswith(ROUNDING) and not name.startswith(NOT_ROUNDING)
+        },
+    }
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines():
+            field, _, value = line.partition(":")
+            if field.strip() in PROCESSOR:
+                found["processor"][field.strip()] = value.strip()
+    with suppress(OSError):
+        sizes = sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"))
+        found["caches"] = [size.read_text().strip() for size in sizes]
     return found
 
 

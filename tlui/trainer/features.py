@@ -3,8 +3,9 @@
 Used for phases whose regime leaves a frozen prefix and that see every image unchanged, or in a
 limited number of augmented views, each of which then has a table of its own. Features lie in the
 user's cache under a key of everything that shapes them: the prefix's weights and architecture, the
-images, their order and how they are changed, sizes, dtype, batch size, device and library
-versions; a sweep over learning rates computes them once. Tables that fit into memory are trained on
+images, their order and how they are changed, sizes, dtype, batch size, device, library versions
+and what else decides how kernels round; a sweep over learning rates computes them once, and so do
+machines of one kind that share a cache. Tables that fit into memory are trained on
 inside one graph call; larger ones are gathered from the memory map. Where every epoch changes
 images anew, or no table fits anywhere, the prefix runs ahead of the steps (`Stream`).
 """
@@ -14,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,12 +24,13 @@ from typing import Any
 import numpy as np
 
 from tlui.data.cache import Lease, NoRoomError, obtain
+from tlui.data.items import ELSEWHERE, Progress
 from tlui.data.store import Images
 from tlui.recipe.schema import Experiment
 from tlui.runs.files import to_json
 from tlui.trainer import augment as change
 from tlui.trainer.callers import Callers
-from tlui.trainer.environment import versions
+from tlui.trainer.environment import arithmetic, versions
 from tlui.trainer.feature_feed import FeatureFeed, Features, Stream, memory_for_tables
 from tlui.trainer.feed import ImageFeed
 from tlui.trainer.model.fold import folded
@@ -39,9 +40,6 @@ from tlui.trainer.step import predictor, to_array
 FILE = "features.bin"
 FOLDED = "folded 2"
 """`folded`, and how that is done."""
-
-Told = Callable[[int, int], None]
-"""Called with (done, total) images; may raise to end it."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ def cached_feed(
     images: dict[str, Images],
     experiment: Experiment,
     device: str,
-    told: Callable[[str], Told],
+    told: Callable[[str], Progress],
     views: Sequence[int] = (),
 ) -> CachedFeed | None:
     """A feed of train's and val's features; None where they fit neither cache nor memory.
@@ -172,7 +170,7 @@ def _key(*facts: Any) -> str:
     return hashlib.sha256(":".join(map(str, facts)).encode()).hexdigest()[:40]
 
 
-def _features(prefix: Prefix, source: _Source, key: str, told: Told) -> Features | None:
+def _features(prefix: Prefix, source: _Source, key: str, told: Progress) -> Features | None:
     images = source.images
     shape, dtype = (len(images), *prefix.shape), np.dtype(_storable(prefix.dtype))
     size = int(np.prod(shape)) * dtype.itemsize
@@ -190,7 +188,7 @@ def _features(prefix: Prefix, source: _Source, key: str, told: Told) -> Features
         return {**facts, "cut": prefix.cut, "seconds": seconds}
 
     try:
-        lease = obtain("features", key, store, size, waiting=lambda: told(0, len(images)))
+        lease = obtain("features", key, store, size, waiting=lambda: told(ELSEWHERE, len(images)))
         array = np.memmap(lease.path / FILE, dtype, "r", 0, shape).view(np.ndarray)
         seconds = float(lease.meta["seconds"])
         return Features(array, images.labels, images.blocks, seconds, lease)
@@ -203,7 +201,7 @@ def _features(prefix: Prefix, source: _Source, key: str, told: Told) -> Features
     return Features(array, images.labels, images.blocks, source.forward.seconds - before)
 
 
-def _compute(source: _Source, told: Told) -> Iterator[tuple[int, np.ndarray]]:
+def _compute(source: _Source, told: Progress) -> Iterator[tuple[int, np.ndarray]]:
     """(first row, features) of each batch in natural order."""
     done = 0
     for _, found in source.forward.over(source.batches()):
@@ -213,10 +211,10 @@ def _compute(source: _Source, told: Told) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def _fingerprint(prefix: Prefix, experiment: Experiment, device: str) -> str:
-    """Everything but the images that shapes features, on this machine."""
+    """Everything but the images that shapes features."""
     digest = hashlib.sha256()
     facts = {
-        "format": 1,
+        "format": 2,
         "backbone": [experiment.backbone.name, experiment.backbone.alpha],
         "pooling": experiment.head.pooling,
         "cut": prefix.cut,
@@ -226,8 +224,7 @@ def _fingerprint(prefix: Prefix, experiment: Experiment, device: str) -> str:
         "features": FOLDED if experiment.train.features == "folded" else "exact",
         "image_size": experiment.dataset.image_size,
         "device": device,
-        "machine": [platform.node(), platform.machine(), os.cpu_count()],
-        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS"),
+        "arithmetic": arithmetic(),
         "versions": versions(),
     }
     digest.update(json.dumps(json.loads(to_json(facts)), sort_keys=True).encode())
