@@ -50,8 +50,8 @@ def test_files_torn_and_halved(home: Home) -> None:
         path.write_bytes(b"\0" * 512)  # what some filesystems leave after a power cut
     before = everything(home.runs)
     found = rows()
-    assert found[run.id]["state"] == "finished"
-    assert found[halved.id]["state"] == found[blank.id]["state"] == "interrupted"
+    assert found[run.id]["state"] == found[halved.id]["state"] == "finished"
+    assert found[blank.id]["state"] == "interrupted"
     for one in (run, halved, blank):
         done = tlui("show", one.id)
         assert done.returncode == 0 and one.id in done.stdout, done.stderr

@@ -4,8 +4,11 @@ import time
 from pathlib import Path
 
 import pytest
-from factory import age, dead_identity
+from factory import age, dead_identity, make_run
 
+from tlui.runs.directory import Home
+from tlui.runs.events import EventWriter
+from tlui.runs.index import Index
 from tlui.runs.process import identify
 from tlui.runs.status import ENDED, LIVE, STATES, Status, observe, read_status, write_status
 
@@ -30,6 +33,38 @@ def test_every_half_of_a_status_is_survived(path: Path) -> None:
         path.write_bytes(whole[:cut])
         assert observe(path).state == "interrupted"
         assert "unreadable" in observe(path).reason
+
+
+@pytest.mark.parametrize("state", ["finished", "stopped", "failed", "diverged"])
+@pytest.mark.parametrize("loss", [b"", b'{"version": 1, "st', None], ids=["empty", "half", "gone"])
+def test_how_a_run_ended_is_known_without_its_status(
+    home: Home, state: str, loss: bytes | None
+) -> None:
+    run = make_run(home, state=state)
+    run.status.unlink()
+    if loss is not None:
+        run.status.write_bytes(loss)
+    seen = run.observe()
+    assert seen.state == state
+    assert "missing or unreadable" in seen.reason and f"it was {state}" in seen.reason
+    with Index(home) as index:
+        index.refresh()
+        (row,) = index.rows()
+    assert (row.state, row.reason) == (state, seen.reason)
+
+
+def test_a_lost_status_is_no_end_where_anything_denies_it(home: Home) -> None:
+    whole = make_run(home)
+    halved, went_on, killed = (make_run(home) for _ in range(3))
+    halved.result.write_bytes(halved.result.read_bytes()[:99])
+    writer = EventWriter(went_on.events)
+    writer.write("open", version=1, attempt=2, epoch=5, step=20)
+    writer.close()
+    killed.events.write_bytes(killed.events.read_bytes()[:-9])
+    for run in (whole, halved, went_on, killed):
+        run.status.unlink()
+    states = [run.observe().state for run in (whole, halved, went_on, killed)]
+    assert states == ["finished", "interrupted", "interrupted", "interrupted"]
 
 
 def test_no_status_at_all(path: Path) -> None:

@@ -199,7 +199,7 @@ class TestRequests:
 
     def test_dropping_and_resuming(self, bench: Bench) -> None:
         run = bench.add("finish")
-        control.stop(bench.home, run)
+        assert control.stop(bench.home, run).endswith("before it started")
         assert bench.state(run) == "stopped" and not order.entries(bench.home)
         with pytest.raises(TluiError, match="nothing to stop, it is stopped"):
             control.stop(bench.home, run)
@@ -264,6 +264,7 @@ class TestRequests:
             status = read_status(run.status)
             assert status is not None and status.attempt == attempt
             control.resume(bench.home, run)
+        assert control.drop(bench.home, run).endswith("before it went on")
 
 
 class TestKilled:

@@ -32,6 +32,7 @@ from tlui.runs.files import FILE_MODE, open_regular, to_json
 Event = dict[str, Any]
 
 READ_BYTES = 1 << 20
+TAIL_BYTES = 4096
 
 
 class EventWriter:
@@ -130,6 +131,19 @@ class EventReader:
         """Every complete record from the offset to the present end."""
         while records := self.read():
             yield from records
+
+
+def last_state(path: Path) -> Event | None:
+    """The `state` record at the end of a log, which nobody has opened since; None without one."""
+    try:
+        with open_regular(path) as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+            records = list(_records(file.read()))
+    except OSError:
+        return None
+    latest = (record for record in reversed(records) if record["type"] in ("state", "open"))
+    found = next(latest, None)
+    return found if found is not None and found["type"] == "state" else None
 
 
 def _records(data: bytes) -> Iterator[Event]:

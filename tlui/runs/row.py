@@ -141,7 +141,7 @@ def summarise(run: RunDirectory, curve: Curve, now: float | None = None) -> Summ
     except OSError:
         seen = None
     trouble = "" if given is not None else withheld(status)
-    observed = judge(given, seen, now, trouble, run=run.id)
+    observed = judge(given, seen, now, trouble, folder=run.path)
     result = read_json(f"{run.path}/result.json") or {}
     meta = meta or {}
     config = meta.get("config")

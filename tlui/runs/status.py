@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from tlui.runs.events import last_state
 from tlui.runs.files import overwrite, read_json, to_json, withheld, write_json
 from tlui.runs.process import Identity, liveness, refused
 
@@ -208,7 +209,7 @@ def observe(path: Path, now: float | None = None) -> Observed:
     except OSError:
         seen = None
     trouble = "" if given is not None else withheld(path)
-    return judge(given, seen, now, trouble, run=path.parent.name)
+    return judge(given, seen, now, trouble, folder=path.parent)
 
 
 def judge(
@@ -216,7 +217,7 @@ def judge(
     seen: float | None,
     now: float | None = None,
     trouble: str = "",
-    run: str = "",
+    folder: str | os.PathLike[str] = "",
 ) -> Observed:
     """`observe` for who has read the file already.
 
@@ -225,19 +226,22 @@ def judge(
         seen: The file's mtime.
         now: Unix time to measure the heartbeat's age against; the clock by default.
         trouble: What `withheld` says of the file, where no object was read.
-        run: The id of the run whose file it is. Where the file names another, somebody has copied
-            that one's directory, and its processes and its queue know nothing of the copy.
+        folder: The run's directory. Where the file names another run, somebody has copied that
+            one's, and its processes and its queue know nothing of the copy. Where there is no
+            status, its event log may end with how the run did.
     """
     status = parse_status(given)
     if trouble:
         return Observed("stale", f"status.json cannot be read: {trouble}", _LOST, False)
-    if status is None:
-        reason = _LOST.reason
-        if given is not None and isinstance(given.get("state"), str):
-            reason = f'status.json names a state this tlui does not know: "{given["state"]}"'
+    if status is None and given is not None and isinstance(given.get("state"), str):
+        reason = f'status.json names a state this tlui does not know: "{given["state"]}"'
         return Observed("interrupted", reason, _LOST, False)
+    if status is None:
+        status = _last_known(Path(folder)) if folder else _LOST
+        return Observed(status.state, status.reason, status, False)
     if status.state in ENDED:
         return Observed(status.state, status.reason, status, False)
+    run = os.path.basename(folder)  # noqa: PTH119 - no Path for each of 100,000
     if original := _copied_from(given, run):
         reason = f"a copy of {original}, made while that was {status.state}"
         status = replace(status, owner=None, advice=COPY_ADVICE.format(id=run))
@@ -268,6 +272,17 @@ def _copied_from(given: dict[str, Any] | None, run: str) -> str:
     """The run that wrote a status, where that is another than whose it is now."""
     original = str((given or {}).get("run")).removeprefix(NEW)  # which some files still have
     return original if run and RUN_ID.fullmatch(original) and original != run else ""
+
+
+def _last_known(folder: Path) -> Status:
+    """How a run ended whose status is lost, where its event log says so and nothing denies it."""
+    said = last_state(folder / "events.jsonl") or {}
+    state = said.get("state")
+    whole = state != "finished" or read_json(folder / "result.json") is not None
+    if state not in ENDED or not whole:
+        return _LOST
+    reason = f"{_LOST.reason}; that it was {state} is what its events say"
+    return Status(state, reason, ended=_number(said.get("t")))
 
 
 def _spoken(seconds: float) -> str:

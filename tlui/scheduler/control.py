@@ -43,7 +43,7 @@ from tlui.scheduler.order import Move, Wishes
 Mode = Literal["stop", "interrupt", "kill"]
 PATIENCE_SECONDS = 5.0
 MOVING_SECONDS = 2.5 * HEARTBEAT_SECONDS
-DROPPED = "dropped from the queue before it started"
+DROPPED = "dropped from the queue before it {}"
 
 
 def stop(home: Home, run: RunDirectory, mode: Mode = "stop") -> str:
@@ -151,9 +151,10 @@ def drop(home: Home, run: RunDirectory) -> str:
         seen = run.observe()
         if not held or seen.state != "queued":
             raise _not_queued(run)
-        _write(run, replace(seen.status, state="stopped", reason=DROPPED, ended=time.time()))
+        reason = DROPPED.format("went on" if seen.status.attempt else "started")
+        _write(run, replace(seen.status, state="stopped", reason=reason, ended=time.time()))
         order.remove(home, run.id)
-    return DROPPED
+    return reason
 
 
 def delete(home: Home, run: RunDirectory) -> None:
