@@ -1,3 +1,4 @@
+import pytest
 from factory import make_run, write_epochs
 
 from tlui.runs.curve import POINTS, Curve
@@ -52,13 +53,14 @@ def test_damaged_json_starts_afresh() -> None:
         assert Curve.parse(text) == Curve()
 
 
-def test_a_log_begun_anew_is_read_from_its_beginning(home: Home) -> None:
+@pytest.mark.parametrize("steps", [0, 99], ids=["shorter", "longer"])
+def test_a_log_begun_anew_is_read_from_its_beginning(home: Home, steps: int) -> None:
     run = make_run(home, state="failed", epochs=9, done=5)
     curve = Curve()
     curve.update(run, "val_accuracy")
     run.events.unlink()
     writer = EventWriter(run.events)
-    write_epochs(writer, [6], 9)
+    write_epochs(writer, [6, 7], 9, steps=steps)
     writer.close()
     assert curve.update(run, "val_accuracy")
-    assert curve.epoch == 6 and len(curve.points) == 6
+    assert curve.epoch == 7 and len(curve.points) == 7

@@ -93,15 +93,18 @@ def test_full_disk_loses_records_but_never_raises(tmp_path: Path) -> None:
         json.loads(line)
 
 
-def test_a_reader_notices_a_file_begun_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize("length", [0, 26, 999], ids=["shorter", "as long", "longer"])
+def test_a_reader_notices_a_file_begun_anew(tmp_path: Path, length: int) -> None:
     path = tmp_path / "e"
     writer, reader = EventWriter(path), EventReader(path)
     writer.write("log", message="before, and at some length")
     assert len(reader.read()) == 1
     path.unlink()
     assert reader.read() == []
+    writer.write("log", message="x" * length)
     writer.write("log", message="after")
-    assert [record["message"] for record in reader.read()] == ["after"]
+    found = [record["message"] for record in reader.read()]
+    assert found == ["x" * length, "after"]
     assert reader.read() == []
     writer.close()
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import dataclass, field
 from typing import Any
 
 from tlui.runs.directory import RunDirectory
+from tlui.runs.events import begun_anew, head
 from tlui.runs.files import open_regular
 from tlui.runs.history import lower_is_better
 
@@ -28,6 +28,8 @@ class Curve:
     """Folded so far; plain data that goes through JSON."""
 
     offset: int = 0
+    head: str = ""
+    """How what was read begins."""
     epoch: int = 0
     """The last finished epoch."""
     points: list[float | None] = field(default_factory=list)
@@ -63,8 +65,8 @@ class Curve:
         try:
             with open_regular(f"{run.path}/events.jsonl") as file:
                 before = self.offset
-                if file.seek(0, os.SEEK_END) < self.offset:
-                    self.offset = 0  # it was deleted, and begun anew
+                if begun_anew(file, self.offset, self.head.encode("latin-1")):
+                    self.offset = 0
                 file.seek(self.offset)
                 while data := file.read(PORTION):
                     end = data.rfind(b"\n") + 1
@@ -73,6 +75,7 @@ class Curve:
                     self._fold(data[:end], monitor)
                     self.offset += end
                     file.seek(self.offset)
+                self.head = head(file, self.offset).decode("latin-1")
         except OSError:
             return False
         return self.offset != before

@@ -25,7 +25,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from tlui.runs.files import FILE_MODE, open_regular, to_json
 
@@ -33,6 +33,8 @@ Event = dict[str, Any]
 
 READ_BYTES = 1 << 20
 TAIL_BYTES = 4096
+HEAD_BYTES = 64
+"""What tells one log from another: the type and the time of its first record."""
 
 
 class EventWriter:
@@ -94,24 +96,35 @@ def cut_torn_tail(handle: int) -> bool:
     return True
 
 
-class EventReader:
-    """Reads what was appended since the last call; remembers a byte offset and nothing else."""
+def head(log: BinaryIO, offset: int) -> bytes:
+    """The beginning of an open log, as far as `offset`, by which it is known again."""
+    return os.pread(log.fileno(), min(offset, HEAD_BYTES), 0)
 
-    def __init__(self, path: Path, offset: int = 0) -> None:
+
+def begun_anew(log: BinaryIO, offset: int, head: bytes) -> bool:
+    """Whether an open log is another than the one that was read up to `offset`: that was deleted."""
+    return os.fstat(log.fileno()).st_size < offset or os.pread(log.fileno(), len(head), 0) != head
+
+
+class EventReader:
+    """Reads what was appended since the last call; remembers how far it is, and in which file."""
+
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.offset = offset
+        self.offset = 0
+        self._head = b""
 
     def read(self, most: int = READ_BYTES) -> list[Event]:
         """The complete records among the next `most` bytes; [] when there are none (yet).
 
-        A line that is not a JSON object is passed over. A file shorter than the offset is another
-        one, begun after the first was deleted: it is read from its beginning.
+        A line that is not a JSON object is passed over. Another file, begun after the first was
+        deleted, is read from its beginning.
         """
         try:
             with open_regular(self.path) as file:
                 size = os.fstat(file.fileno()).st_size
-                if size < self.offset:
-                    self.offset = 0
+                if begun_anew(file, self.offset, self._head):
+                    self.offset, self._head = 0, b""
                 if size == self.offset:
                     return []
                 file.seek(self.offset)
@@ -121,9 +134,10 @@ class EventReader:
                     if not more:
                         break
                     data += more
+                end = data.rfind(b"\n") + 1
+                self._head = self._head or head(file, self.offset + end)
         except OSError:
             return []
-        end = data.rfind(b"\n") + 1
         self.offset += end
         return list(_records(data[:end]))
 
