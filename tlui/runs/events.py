@@ -102,7 +102,7 @@ def head(log: BinaryIO, offset: int) -> bytes:
 
 
 def begun_anew(log: BinaryIO, offset: int, head: bytes) -> bool:
-    """Whether an open log is another than the one that was read up to `offset`: that was deleted."""
+    """Whether an open log is another than the one that was read up to `offset`, and deleted."""
     return os.fstat(log.fileno()).st_size < offset or os.pread(log.fileno(), len(head), 0) != head
 
 
