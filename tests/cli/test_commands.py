@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from factory import make_run
 
+import tlui
 from tlui.cli import main
 from tlui.cli.commands import TABLE
 from tlui.runs.directory import Home
@@ -82,3 +83,29 @@ def test_an_output_on_a_full_disk_is_no_bug(home: Home, command: list[str]) -> N
         done = subprocess.run(call, stdout=full, stderr=subprocess.PIPE, text=True)
     said = "tlui: the output cannot be written: No space left on device\n"
     assert (done.returncode, done.stderr) == (1, said)
+
+
+PRESSED = """
+import sys
+from tlui.__main__ import main
+
+class Press:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Press())
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["tlui.cli", "tlui.errors", "tlui.cli.commands", "typer"])
+def test_ctrl_c_while_it_is_imported_is_a_stop(module: str) -> None:
+    call = [sys.executable, "-c", PRESSED, module]
+    done = subprocess.run(call, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "tlui: stopped\n")
+
+
+def test_it_is_a_module_as_well() -> None:
+    done = subprocess.run([sys.executable, "-m", "tlui", "--version"], capture_output=True)
+    assert (done.returncode, done.stdout) == (0, f"tlui {tlui.__version__}\n".encode())
