@@ -1,5 +1,6 @@
 import math
 
+import pytest
 from factory import make_run, write_epochs
 
 from tlui.runs.directory import Home
@@ -110,3 +111,16 @@ def test_smooth_is_unbiased_at_the_start() -> None:
     assert smooth([2.0, 2.0, 2.0], 0.9) == [2.0, 2.0, 2.0]
     assert smooth([1.0, 3.0], 0.5) == [1.0, (0.25 + 1.5) / 0.75]
     assert math.isnan(smooth([1.0, math.nan, 1.0], 0.5)[1])
+
+
+@pytest.mark.parametrize("t", [None, "x", [], 1e300, -1, 10**400])
+def test_a_record_without_its_time_is_as_late_as_the_one_before(t: object) -> None:
+    history = History().feed(
+        [
+            {"type": "open", "t": 100.0, "epoch": 0, "step": 0},
+            {"type": "epoch", "t": 107.0, "epoch": 1},
+            {"type": "epoch", "t": t, "epoch": 2, "seconds": [], "val_loss": "x", "lr": 1e-3},
+        ]
+    )
+    assert [(row["t"], row["elapsed"]) for row in history.epochs] == [(107.0, 7.0), (107.0, 7.0)]
+    assert {"seconds", "val_loss"}.isdisjoint(history.epochs[1]) and history.epochs[1]["lr"] == 1e-3

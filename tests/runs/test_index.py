@@ -504,3 +504,30 @@ def test_a_run_seen_while_it_trained_shows_all_its_epochs_at_the_end(home: Home)
         index.refresh()
         row = index.get([run.id])[0]
     assert (row.epoch, len(row.points)) == (4, 4)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "UPDATE runs SET name = 'ruf-1'",
+        "UPDATE runs SET val = 0.99",
+        "UPDATE docs SET doc = substr(doc, 1, 40)",
+        "UPDATE docs SET doc = replace(doc, '0.0001', '0.0009')",
+        "UPDATE curves SET curve = replace(curve, '1', '2')",
+        "DELETE FROM docs",
+    ],
+)
+def test_what_is_not_as_it_was_put_in_is_read_again(home: Home, harm: str) -> None:
+    """SQLite takes a row for good whatever letters a failing disk has put into it."""
+    for number in range(3):
+        make_run(home, name=f"run-{number}")
+    settle(home)
+    with Index(home) as index:
+        index.refresh()
+        before = index.rows()
+        assert index.path is not None
+        with sqlite3.connect(index.path) as db:
+            db.execute(harm)
+    with Index(home) as index:
+        index.refresh()
+        assert index.rows() == before

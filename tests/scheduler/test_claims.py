@@ -194,3 +194,14 @@ def test_foreign_files_are_left_alone(home: Home) -> None:
     with Claims(home).holding(OTHER) as held:
         assert held
     assert foreign.read_text() == "hello"
+
+
+def test_what_is_no_file_is_named(home: Home) -> None:
+    claims = Claims(home)
+    assert claims.take(RUN)
+    path = claims.folder / "device-x-cpu-0"
+    path.mkdir()
+    with pytest.raises(TluiError, match="device-x-cpu-0: is not a file"):
+        claims.all()
+    path.rmdir()
+    claims.release(RUN)

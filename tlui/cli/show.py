@@ -87,12 +87,10 @@ def describe(
     metrics = _metrics(row, ascii)
     if metrics:
         lines += ["metrics", *_aligned(metrics, 1), ""]
-    splits = result.get("splits")
-    splits = splits if isinstance(splits, dict) else {}
+    splits = result.get("splits") or {}
     for split in reversed(SPLITS):
-        part = splits.get(split)
-        if isinstance(part, dict):
-            lines += _classes(split, part, ascii)
+        if split in splits:
+            lines += _classes(split, splits[split], ascii)
             break
     if history.newer or row.newer:
         lines.append("written by a newer tlui: something may be missing here")
@@ -137,11 +135,9 @@ def _head(directory: RunDirectory, row: Row, result: dict[str, Any], ascii: bool
         gpu = measures.get("peak_gpu_memory_mb")
         extra = f", GPU {format.memory(gpu)}" if gpu is not None else ""
         facts.append(["memory", format.memory(measures["peak_memory_mb"]) + extra])
-    best = result.get("best")
-    if isinstance(best, dict) and isinstance(best.get("monitor"), str):
-        value = best.get("value")
-        number = value if isinstance(value, int | float) else None
-        shown = format.named(best["monitor"], number, ascii)
+    best = result.get("best") or {}
+    if isinstance(best.get("monitor"), str):
+        shown = format.named(best["monitor"], best.get("value"), ascii)
         facts.append(
             ["best", f"epoch {_safe(best.get('epoch'))}, {_safe(best['monitor'])} {shown}"]
         )
@@ -173,9 +169,9 @@ def _epochs(history: History, row: Row, every: bool, ascii: bool) -> Grid:
     for epoch in history.epochs if every else history.epochs[-EPOCHS_SHOWN:]:
         star = "*" if best is not None and epoch["epoch"] == best["epoch"] else " "
         cells = [f"{epoch['epoch']}{star}"]
-        cells += [format.named(name, _number(epoch.get(name)), ascii) for name in metrics]
-        cells.append(format.rate(_number(epoch.get("lr")), ascii))
-        cells.append(format.duration(_number(epoch.get("seconds")), ascii))
+        cells += [format.named(name, epoch.get(name), ascii) for name in metrics]
+        cells.append(format.rate(epoch.get("lr"), ascii))
+        cells.append(format.duration(epoch.get("seconds"), ascii))
         table.append(cells)
     return table
 
@@ -202,23 +198,19 @@ def _classes(split: str, part: dict[str, Any], ascii: bool) -> list[str]:
     """Per-class table and confusion matrix of a split; nothing where they are damaged."""
     from tlui.runs import format
 
-    classes = part.get("classes")
+    classes, matrix = part.get("classes") or [], part.get("confusion") or []
     lines: list[str] = []
-    names: list[str] = []
-    if isinstance(classes, list) and all(isinstance(c, dict) for c in classes):
-        names = [_safe(c.get("name")) for c in classes]
+    names = [_safe(c.get("name")) for c in classes]
+    if classes:
         table = [["class", "precision", "recall", "f1", "images"]]
         for name, each in zip(names, classes, strict=True):
-            shares = [format.metric(_number(each.get(k)), ascii) for k in table[0][1:4]]
-            table.append([name, *shares, format.exact(_number(each.get("support")), ascii)])
+            shares = [format.metric(each.get(k), ascii) for k in table[0][1:4]]
+            table.append([name, *shares, format.exact(each.get("support"), ascii)])
         lines += [f"classes ({split})", *_aligned(table, 1), ""]
-    matrix = part.get("confusion")
-    if isinstance(matrix, list) and len(matrix) == len(names) and len(names) <= 30:
+    if matrix and len(matrix) == len(names) <= 30:
         heads = [name[:4] for name in names]
         table = [["true", *heads]]
         for name, counts in zip(names, matrix, strict=True):
-            if not isinstance(counts, list) or len(counts) != len(names):
-                return lines
             table.append([name, *(_safe(count) for count in counts)])
         lines += [f"confusion ({split}): rows are true, columns predicted", *_aligned(table, 1), ""]
     return lines
@@ -231,10 +223,6 @@ def _width() -> int:
     from tlui.cli.terminal import is_terminal
 
     return shutil.get_terminal_size((80, 24)).columns if is_terminal() else 10_000
-
-
-def _number(value: Any) -> float | None:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _aligned(table: Sequence[Sequence[str]], left: int) -> list[str]:

@@ -26,6 +26,7 @@ from tlui.runs.files import (
     write_json,
     write_text,
 )
+from tlui.runs.result import sound
 from tlui.runs.status import NEW, RUN_ID, Observed, Status, observe, write_status
 
 
@@ -267,4 +268,5 @@ class RunDirectory:
         return read_json(self.meta) or {}
 
     def read_result(self) -> dict[str, Any] | None:
-        return read_json(self.result)
+        given = read_json(self.result)
+        return None if given is None else sound(given)

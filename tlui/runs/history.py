@@ -18,11 +18,18 @@ from typing import Any
 
 from tlui.runs.directory import RunDirectory
 from tlui.runs.events import Event, EventReader
+from tlui.runs.number import is_number, numeric
 
 FORMAT = 1
 """The events version this reads; newer ones are read as far as they are alike."""
 KEPT = 10_000
 """How many log lines, alerts and system samples are kept."""
+EPOCH_WORDS = frozenset({"type", "best"})
+PHASE_WORDS = frozenset({"type", "freeze", "batchnorm"})
+PROGRESS_WORDS = frozenset({"type", "what"})
+"""What of these records is no number."""
+TIMES_END = 1e11
+"""No Unix time of an event is later."""
 STEP_FIELDS = ("loss", "accuracy", "lr", "images_per_second")
 
 
@@ -43,17 +50,17 @@ class Steps:
         return len(self.x)
 
     def add(self, event: Event, seconds: float) -> None:
-        at = _number(event.get("global_step"))
+        at = as_float(event.get("global_step"))
         if math.isnan(at):
             return
         self.cut(at - 1)
-        steps = _number(event.get("steps"))
-        within = _number(event.get("step")) / steps if steps > 0 else math.nan
+        steps = as_float(event.get("steps"))
+        within = as_float(event.get("step")) / steps if steps > 0 else math.nan
         self.x.append(at)
-        self.epoch.append(_number(event.get("epoch")) - 1 + within)
+        self.epoch.append(as_float(event.get("epoch")) - 1 + within)
         self.seconds.append(seconds)
         for name, column in self.columns.items():
-            column.append(_number(event.get(name)))
+            column.append(as_float(event.get(name)))
 
     def cut(self, last: float) -> None:
         """Drop the steps past global step `last`."""
@@ -88,6 +95,7 @@ class History:
     """Records taken in; rises with every change."""
     _base: float = 0.0
     _began: float | None = None
+    _latest: float = 0.0
 
     @property
     def newer(self) -> bool:
@@ -104,6 +112,9 @@ class History:
         """Take in further records, in the order they were written."""
         for event in events:
             self.count += 1
+            if not 0 <= as_float(event.get("t")) < TIMES_END:
+                event = {**event, "t": self._latest}  # damaged: as late as the one before it
+            self._latest = event["t"]
             take = _TAKE.get(event["type"])
             if take is not None:
                 take(self, event)
@@ -111,11 +122,11 @@ class History:
 
     def series(self, name: str) -> list[float]:
         """One value of each epoch (`val_accuracy`, `lr`, `elapsed` …), nan where it has none."""
-        return [_number(row.get(name)) for row in self.epochs]
+        return [as_float(row.get(name)) for row in self.epochs]
 
     def best(self, monitor: str) -> Event | None:
         """The epoch record with the best `monitor` (least for losses); the first of equals."""
-        rows = [row for row in self.epochs if math.isfinite(_number(row.get(monitor)))]
+        rows = [row for row in self.epochs if math.isfinite(as_float(row.get(monitor)))]
         if not rows:
             return None
         pick = min if lower_is_better(monitor) else max
@@ -125,13 +136,11 @@ class History:
         """Names of the numbers epochs hold, `SPLIT_METRIC` ones first."""
         found: dict[str, None] = {}
         for row in self.epochs:
-            found |= dict.fromkeys(k for k, v in row.items() if _is_number(v) and k not in _PLACE)
+            found |= dict.fromkeys(k for k, v in row.items() if is_number(v) and k not in _PLACE)
         return sorted(found, key=lambda name: (not name.startswith(("train_", "val_")), name))
 
     def _seconds(self, event: Event) -> float:
-        now = _number(event.get("t"))
-        if math.isnan(now):
-            return self.elapsed
+        now = float(event["t"])
         if self._began is None:
             self._began = now
         return max(self._base + now - self._began, 0.0)
@@ -147,8 +156,7 @@ class History:
             self.steps.cut(step)
         self.last_step = self.progress = None
         self._base = self.elapsed
-        began = _number(event.get("t"))
-        self._began = None if math.isnan(began) else began
+        self._began = float(event["t"])
 
     def _epoch(self, event: Event) -> None:
         number = _whole(event.get("epoch"))
@@ -156,7 +164,8 @@ class History:
             return
         while self.epochs and self.epochs[-1]["epoch"] >= number:
             self.epochs.pop()
-        self.epochs.append({**event, "epoch": number, "elapsed": self._seconds(event)})
+        row = numeric(event, EPOCH_WORDS)
+        self.epochs.append({**row, "epoch": number, "elapsed": self._seconds(event)})
         self.progress = None
 
     def _step(self, event: Event) -> None:
@@ -165,15 +174,16 @@ class History:
         self.progress = None
 
     def _phase(self, event: Event) -> None:
-        self.phases = [p for p in self.phases if p.get("phase") != event.get("phase")]
-        self.phases.append(event)
+        number = _whole(event.get("phase")) or 0
+        self.phases = [p for p in self.phases if p["phase"] != number]
+        self.phases.append({**numeric(event, PHASE_WORDS), "phase": number})
 
     def _state(self, event: Event) -> None:
         self.states.append(event)
         self.progress = None
 
     def _progress(self, event: Event) -> None:
-        self.progress = event
+        self.progress = numeric(event, PROGRESS_WORDS)
 
 
 _TAKE: dict[str, Callable[[History, Event], object]] = {
@@ -258,16 +268,10 @@ def smooth(ys: Iterable[float], weight: float) -> list[float]:
     return found
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _number(value: Any) -> float:
-    try:
-        return float(value) if _is_number(value) else math.nan
-    except OverflowError:  # a whole number of hundreds of digits
-        return math.nan
+def as_float(value: Any) -> float:
+    """A number of an event as a float, nan for anything else."""
+    return float(value) if is_number(value) else math.nan
 
 
 def _whole(value: Any) -> int | None:
-    return None if not math.isfinite(_number(value)) else int(value)
+    return None if not math.isfinite(as_float(value)) else int(value)

@@ -321,7 +321,8 @@ class Index:
             for attempt in (0, 1, 2):
                 try:
                     return work()
-                except sqlite3.DatabaseError as error:
+                except (sqlite3.DatabaseError, TypeError, ValueError) as error:
+                    # what is read of a damaged file may be of any type, and no text
                     if attempt == 2:
                         raise
                     if "locked" in str(error) and attempt == 0:

@@ -12,7 +12,7 @@ from tlui.runs.curve import Curve
 from tlui.runs.format import thin
 from tlui.runs.query import CONFIG, Fields, Where
 from tlui.runs.row import Row
-from tlui.runs.table import STORED, listed, plain
+from tlui.runs.table import STORED, intact, listed, plain
 
 POINTS = 24
 """Points of a row's curve."""
@@ -89,14 +89,18 @@ def with_prefix(db: sqlite3.Connection, prefix: str, most: int) -> list[int]:
 
 
 _ROW = f"""SELECT runs.num, {", ".join(f"runs.{c}" for c in STORED)}, pinned, hidden, note,
-  doc, curve,
+  runs.checksum, curves.checksum, doc, curve,
   (SELECT max(o.id) FROM runs o WHERE o.id < runs.id),
   (SELECT min(o.id) FROM runs o WHERE o.id > runs.id)
-FROM runs JOIN docs ON docs.num = runs.num LEFT JOIN curves ON curves.num = runs.num"""
+FROM runs LEFT JOIN docs ON docs.num = runs.num LEFT JOIN curves ON curves.num = runs.num"""
 
 
 def load(db: sqlite3.Connection, nums: Sequence[int]) -> list[Row]:
-    """Whole rows, in the order of `nums`."""
+    """Whole rows, in the order of `nums`.
+
+    Raises:
+        sqlite3.DatabaseError: One is not what was put in.
+    """
     found: dict[int, Row] = {}
     for start in range(0, len(nums), 500):
         part = nums[start : start + 500]
@@ -106,9 +110,13 @@ def load(db: sqlite3.Connection, nums: Sequence[int]) -> list[Row]:
 
 
 def _row(record: Sequence[Any]) -> Row:
-    stored = dict(zip(STORED, record[1:], strict=False))
-    pinned, hidden, note, doc, folded, before, after = record[1 + len(STORED) :]
-    points = thin(Curve.parse(folded).points, POINTS) if folded else []
+    values = record[1 : 1 + len(STORED)]
+    pinned, hidden, note, *sums, doc, folded, before, after = record[1 + len(STORED) :]
+    intact(sums[0], *values, doc)
+    if folded is not None:
+        intact(sums[1], folded)
+    stored = dict(zip(STORED, values, strict=True))
+    points = thin(Curve.parse(folded).points, POINTS)
     return Row(
         **stored,
         **json.loads(doc),

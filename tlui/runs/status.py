@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 from tlui.runs.events import last_state
 from tlui.runs.files import overwrite, read_json, to_json, withheld, write_json
+from tlui.runs.number import numeric
 from tlui.runs.process import Identity, liveness, refused
 
 State = Literal[
@@ -67,6 +68,9 @@ GONE = (
 COPY_ADVICE = "tlui resume {id} goes on with it as a run of its own"
 
 REFUSED_REASON = "nothing can be written ({}): free some space, or results are lost; it trains on"
+
+PROGRESS_WORDS = frozenset({"monitor"})
+"""What of `Status.progress` is no number."""
 
 RUN_ID = re.compile(r"[0-9a-f]{8}")
 """What a run, and so the directory of its status, is called."""
@@ -166,7 +170,7 @@ def parse_status(given: dict[str, Any] | None) -> Status | None:
         started=_number(given.get("started")),
         ended=_number(given.get("ended")),
         exit_code=exit_code if isinstance(exit_code, int) else None,
-        progress=progress if isinstance(progress, dict) else {},
+        progress=numeric(progress, PROGRESS_WORDS) if isinstance(progress, dict) else {},
     )
 
 

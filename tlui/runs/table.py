@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,7 +21,7 @@ from tlui.runs.marks import Mark
 from tlui.runs.query import CONFIG
 from tlui.runs.row import Summary
 
-SCHEMA = 2
+SCHEMA = 3
 COLUMNS_MOST = 1500
 """Leaves with a column of their own; SQLite allows 2000. Others are looked up in the JSON."""
 STORED = (
@@ -34,7 +35,7 @@ _RESTLESS = "('queued', 'starting', 'running', 'evaluating')"
 
 _TABLES = f"""
 CREATE TABLE runs (num INTEGER PRIMARY KEY, {", ".join(STORED)},
-  said, proven INTEGER, stamp, pinned INTEGER DEFAULT 0, hidden INTEGER DEFAULT 0,
+  said, proven INTEGER, stamp, checksum, pinned INTEGER DEFAULT 0, hidden INTEGER DEFAULT 0,
   note DEFAULT '');
 CREATE UNIQUE INDEX runs_id ON runs (id);
 CREATE INDEX runs_created ON runs (created, num);
@@ -43,7 +44,7 @@ CREATE INDEX runs_restless ON runs (said) WHERE said IN {_RESTLESS};
 CREATE TABLE settings (num INTEGER PRIMARY KEY);
 CREATE TABLE results (num INTEGER PRIMARY KEY);
 CREATE TABLE docs (num INTEGER PRIMARY KEY, doc);
-CREATE TABLE curves (num INTEGER PRIMARY KEY, curve);
+CREATE TABLE curves (num INTEGER PRIMARY KEY, curve, checksum);
 CREATE TABLE keys (key PRIMARY KEY, col);
 CREATE TABLE meta (key PRIMARY KEY, value);
 """
@@ -58,7 +59,7 @@ class Found:
     """A run as it was read, in the shape it goes in: plain data, quickly handed on by a process."""
 
     values: tuple[Any, ...]
-    """Of `runs`: its stored columns, `said`, `proven` and `stamp`."""
+    """Of `runs`: its stored columns, `said`, `proven`, `stamp` and `checksum`."""
     doc: str
     settings: Leaves
     results: Leaves
@@ -132,13 +133,26 @@ def flat(summary: Summary, curve: str | None, stamp: str) -> Found:
     row = summary.row
     settings = {key: value for key, value in row.config.items() if value is not None}
     results = row.metrics | row.measures
+    stored = tuple(map(plain, _stored(row)))
+    doc = json.dumps(dict(zip(_IN_DOC, _documented(row), strict=True)))
     return Found(
-        (*map(plain, _stored(row)), summary.said, int(summary.proven), stamp),
-        json.dumps(dict(zip(_IN_DOC, _documented(row), strict=True))),
+        (*stored, summary.said, int(summary.proven), stamp, checksum(*stored, doc)),
+        doc,
         (_settings(tuple(settings)), tuple(map(plain, settings.values()))),
         (_shared(tuple(results)), tuple(results.values())),
         curve,
     )
+
+
+def checksum(*values: Any) -> int:
+    """Tells what is read from what was put in: SQLite does not notice a changed letter."""
+    return zlib.crc32(repr(values).encode("utf-8", "backslashreplace"))
+
+
+def intact(known: int, *values: Any) -> None:
+    """Raise sqlite3.DatabaseError where values are not those that were put in."""
+    if checksum(*values) != known:
+        raise sqlite3.DatabaseError("malformed: what is read is not what was put in")
 
 
 def store(db: sqlite3.Connection, found: Sequence[Found]) -> int:
@@ -160,11 +174,12 @@ def store(db: sqlite3.Connection, found: Sequence[Found]) -> int:
     return len(found)
 
 
-_VALUES = ", ".join((*STORED, "said", "proven", "stamp"))
+_OF_RUN = (*STORED, "said", "proven", "stamp", "checksum")
+_VALUES = ", ".join(_OF_RUN)
 _STORE_RUN = f"""
-INSERT INTO runs ({_VALUES}) VALUES ({", ".join("?" * (len(STORED) + 3))})
+INSERT INTO runs ({_VALUES}) VALUES ({", ".join("?" * len(_OF_RUN))})
 ON CONFLICT (id) DO UPDATE SET ({_VALUES}) =
-  ({", ".join(f"excluded.{c}" for c in _VALUES.split(", "))})
+  ({", ".join(f"excluded.{c}" for c in _OF_RUN)})
 RETURNING num"""
 
 
@@ -243,7 +258,8 @@ def remove(db: sqlite3.Connection, ids: Iterable[str]) -> None:
 
 
 def store_curves(db: sqlite3.Connection, curves: Iterable[tuple[int, str]]) -> None:
-    db.executemany("INSERT OR REPLACE INTO curves VALUES (?, ?)", curves)
+    rows = ((num, text, checksum(text)) for num, text in curves)
+    db.executemany("INSERT OR REPLACE INTO curves VALUES (?, ?, ?)", rows)
 
 
 def store_marks(db: sqlite3.Connection, marks: dict[str, Mark]) -> int:
@@ -312,8 +328,11 @@ def known(db: sqlite3.Connection, nums: Sequence[int]) -> list[Known]:
 
 
 def curve(db: sqlite3.Connection, num: int) -> str | None:
-    found = db.execute("SELECT curve FROM curves WHERE num = ?", (num,)).fetchone()
-    return str(found[0]) if found else None
+    found = db.execute("SELECT curve, checksum FROM curves WHERE num = ?", (num,)).fetchone()
+    if not found:
+        return None
+    intact(found[1], found[0])
+    return str(found[0])
 
 
 def without_curve(db: sqlite3.Connection, nums: Sequence[int]) -> list[tuple[int, str]]:

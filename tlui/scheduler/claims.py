@@ -20,6 +20,7 @@ import json
 import os
 import re
 import socket
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -107,7 +108,7 @@ class Claims:
         """Every readable claim, those on runs first.
 
         Raises:
-            TluiError: The folder or a claim is a symlink, or belongs to somebody else.
+            TluiError: The folder or a claim is a symlink, or a claim is no file or cannot be read.
         """
         if self.folder.is_symlink():
             raise TluiError(f"{self.folder}: is a symbolic link, not a folder of claims; remove it")
@@ -144,6 +145,9 @@ class Claims:
             if error.errno == errno.ELOOP:
                 raise TluiError(f"{path}: is a symbolic link, not a claim; remove it") from error
             raise TluiError(f"{path}: cannot be read ({error.strerror})") from error
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise TluiError(f"{path}: is not a file, and so no claim; remove it")
         with os.fdopen(handle, "rb") as file:
             try:
                 given = json.load(file)

@@ -17,7 +17,8 @@ from textual.message import Message
 from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.events import EventReader
 from tlui.runs.files import read_json
-from tlui.runs.history import History
+from tlui.runs.history import History, as_float
+from tlui.runs.number import is_number
 from tlui.runs.status import Observed
 from tlui.tui.chart.data import Timeline
 from tlui.tui.messages import RunChanged
@@ -69,7 +70,7 @@ class LiveRun:
             stamp = None
         if stamp != self._result_stamp:
             self._result_stamp = stamp
-            self.result = read_json(self.run.result)
+            self.result = self.run.read_result()
         observed = self.run.observe()
         if observed.state in ("failed", "interrupted", "diverged"):
             self._read_trainer_log()
@@ -149,16 +150,11 @@ class LiveRun:
             self.epochs = Timeline()
             self._epoch_rows = 0
         for row in rows[self._epoch_rows :]:
-            values = {
-                k: float(v)
-                for k, v in row.items()
-                if isinstance(v, int | float) and not isinstance(v, bool)
-            }
             self.epochs.append(
-                float(row.get("global_step") or row["epoch"]),
+                as_float(row.get("global_step") or row["epoch"]),
                 float(row["epoch"]),
                 float(row["elapsed"]),
-                values,
+                {k: as_float(v) for k, v in row.items() if is_number(v)},
             )
         self._epoch_rows = len(rows)
         self._last_epoch = rows[-1] if rows else None
@@ -170,11 +166,7 @@ class LiveRun:
         start = float(samples[0]["t"]) if samples else 0.0
         for sample in samples[self._system_count :]:
             at = float(sample["t"]) - start
-            values = {
-                k: float(v)
-                for k, v in sample.items()
-                if k != "t" and isinstance(v, int | float) and not isinstance(v, bool)
-            }
+            values = {k: as_float(v) for k, v in sample.items() if k != "t" and is_number(v)}
             self.system.append(at, at, at, values)
         self._system_count = len(samples)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tlui.runs import format
+from tlui.runs.history import as_float
 from tlui.runs.text import printable
 from tlui.tui import describe
 from tlui.tui.lines import Line, cells, clip, pad, shorten, side_by_side, wrap
@@ -27,7 +28,7 @@ def log_lines(live: LiveRun, width: int, look: Theme) -> list[Line]:
     history, ascii = live.history, look.ascii
     found: list[tuple[float, str, str]] = []
     for event in history.logs:
-        style = "warn" if event.get("level") in WARN_LEVELS else ""
+        style = "warn" if str(event.get("level")) in WARN_LEVELS else ""
         found.append((event["t"], printable(event.get("message", "")), style))
     for event in history.alerts:
         found.append((event["t"], "! " + printable(event.get("message", "")), "warn"))
@@ -36,7 +37,7 @@ def log_lines(live: LiveRun, width: int, look: Theme) -> list[Line]:
     for event in history.phases:
         learn = format.count(event.get("trainable_parameters"), ascii)
         total = format.count(event.get("total_parameters"), ascii)
-        text = f"phase {int(event.get('phase') or 0) + 1}: freeze {printable(event.get('freeze'))}"
+        text = f"phase {event['phase'] + 1}: freeze {printable(event.get('freeze'))}"
         found.append((event["t"], f"{text}, {learn} of {total} parameters learn", ""))
     best: float | None = None
     for row in history.epochs:
@@ -254,7 +255,7 @@ def config_lines(live: LiveRun, width: int, look: Theme) -> list[Line]:
         ("run", live.run.id, ""),
         ("preset", printable(meta.get("preset") or ""), ""),
         ("experiment", printable(meta.get("experiment") or ""), ""),
-        ("created", format.moment(meta.get("created"), ascii), ""),
+        ("created", format.moment(as_float(meta.get("created")), ascii), ""),
         ("folder", printable(tilde(live.run.path)), ""),
     ]
     if live.observed is not None:
@@ -281,7 +282,7 @@ def config_lines(live: LiveRun, width: int, look: Theme) -> list[Line]:
         for phase in live.history.phases:
             learn = phase.get("trainable_parameters") or 0
             total = phase.get("total_parameters") or 0
-            text = f" {int(phase.get('phase') or 0) + 1} freeze {printable(phase.get('freeze'))}"
+            text = f" {phase['phase'] + 1} freeze {printable(phase.get('freeze'))}"
             lines.append([(text, ""), (f"  {phase.get('epochs')} epochs", "dim")])
             lines.append([(" ", ""), *learning_bar(learn, total, min(width - 2, 40))])
             words = f" {format.exact(learn, ascii)} of {format.exact(total, ascii)} learn"

@@ -249,11 +249,14 @@ class Timeline:
     def append(
         self, step: float, epoch: float, time: float, values: Mapping[str, float | None]
     ) -> None:
-        """Add one point. Metrics not named get a gap; a metric not seen before starts with gaps."""
+        """Add one point. Metrics not named get a gap; a metric not seen before starts with gaps.
+
+        A place that falls, or is none, is that of the point before.
+        """
         size = len(self)
         for axis, value in (("step", step), ("epoch", epoch), ("time", time)):
             column = self._x[axis]  # type: ignore[index]
-            column.append(max(value, column.values[-1]) if size else value)
+            column.append(max(column.values[-1] if size else 0.0, value))
         for name, given in values.items():
             if name not in self.series:
                 self.series[name] = Series(self)
