@@ -101,8 +101,8 @@ def test_text_is_guarded_against_formulas_and_numbers_are_not(home: Home, index:
         make_run(home, name=name, created=1e9 + i, metrics={"val_extra": -0.5}, steps=0)
     rows = read(runs_csv(index))
     for name, row in zip(NASTY, rows, strict=True):
-        guarded = name[0] in "=+-@\t\r"
-        assert row["name"] == ("'" + name if guarded else name)
+        shown = name.replace("\r", "\\r")
+        assert row["name"] == ("'" + shown if name[0] in "=+-@\t" else shown)
         assert row["val_extra"] == "-0.5"
 
 
@@ -175,8 +175,10 @@ def test_same_bytes_every_time(home: Home, index: Index) -> None:
 
 
 def test_control_characters_become_visible(home: Home, index: Index) -> None:
-    make_run(home, name="a\x1b[2J\x00\x9b\udce9")
-    assert read(runs_csv(index))[0]["name"] == "a\\x1b[2J\\x00\\x9b\\xe9"
+    make_run(home, name="a\x1b[2J\x00\x9b\udce9\r", metrics={"=1\x1b[2J": 0.5}, steps=0)
+    (row,) = read(runs_csv(index))
+    assert row["name"] == "a\\x1b[2J\\x00\\x9b\\xe9\\r"
+    assert row["'=1\\x1b[2J"] == "0.5", "names of columns, too, are theirs"
 
 
 def write_x(out: io.TextIOBase) -> int:

@@ -21,8 +21,8 @@ AllOption = Annotated[bool, typer.Option("--all", help="Everything that no run i
 def list_entries(json: JsonOption = False) -> None:
     """Show what is cached: size, when it was last used, and from which dataset."""
     import datetime
-    from json import dumps
 
+    from tlui.cli.terminal import print_json
     from tlui.data.cache import cache_limit, entries
     from tlui.runs.format import size
     from tlui.runs.place import cache_folder, check
@@ -44,7 +44,7 @@ def list_entries(json: JsonOption = False) -> None:
             }
             for entry in found
         ]
-        typer.echo(dumps({"root": str(root), "limit_bytes": limit, "entries": rows}))
+        print_json({"root": str(root), "limit_bytes": limit, "entries": rows})
         return
     if not found:
         typer.echo(f"{printable(root)}: nothing is cached")

@@ -43,12 +43,10 @@ def check(
     Exits with 1 where training would stop or its figures would mislead: classes that cannot be
     trained on, unreadable images (unless the preset skips them), or the same image in two splits.
     """
-    from json import dumps
-
+    from tlui.cli.terminal import print_json
     from tlui.data.check import check_dataset
     from tlui.data.table import open_dataset
     from tlui.data.target import datasets_of
-    from tlui.runs.files import finite
 
     wrong = False
     reports: list[Report] = []
@@ -64,7 +62,7 @@ def check(
                 typer.echo(line)
     if json:
         documents = [report.to_json() for report in reports]
-        typer.echo(dumps(finite(documents[0] if len(documents) == 1 else documents)))
+        print_json(documents[0] if len(documents) == 1 else documents)
     if wrong:
         raise typer.Exit(1)
 
@@ -72,8 +70,8 @@ def check(
 def list_datasets(json: JsonOption = False) -> None:
     """Show the datasets that presets may name, where to get them and where yours lie."""
     import os
-    from json import dumps
 
+    from tlui.cli.terminal import print_json
     from tlui.recipe.catalogue import DATASETS
     from tlui.recipe.config import config_path, load_config
     from tlui.runs.text import printable
@@ -94,7 +92,7 @@ def list_datasets(json: JsonOption = False) -> None:
     rows += [{"name": n, "title": "your own", "path": places[n]} for n in own]
     rows.append({"name": "digits", "title": "scikit-learn's 8x8 digits; bundled", "path": ""})
     if json:
-        typer.echo(dumps(rows))
+        print_json(rows)
         return
     for row in rows:
         typer.echo(f"{printable(row['name']):<16} {printable(row['title'])}")

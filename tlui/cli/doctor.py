@@ -48,9 +48,9 @@ def doctor(
         if json:
             from dataclasses import asdict
 
-            from tlui.runs.files import to_json
+            from tlui.cli.terminal import print_json_line
 
-            print(to_json(asdict(finding)), flush=True)
+            print_json_line(asdict(finding))
             continue
         print(f"{finding.verdict:4}  {finding.what:13}  {printable(finding.says)}", flush=True)
         if finding.way_out:

@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tlui.cli.follow import Watched
+from tlui.cli.terminal import print_json_line
 from tlui.runs import format
-from tlui.runs.files import to_json
 from tlui.runs.status import ENDED
 from tlui.runs.text import printable
 
@@ -179,7 +179,7 @@ class JsonView:
         self._print("alert", id=one.run.id, name=one.name, kind=kind, message=message)
 
     def _print(self, type: str, **fields: Any) -> None:
-        print(to_json({"type": type, "t": round(time.time(), 3), **fields}), flush=True)
+        print_json_line({"type": type, "t": round(time.time(), 3), **fields})
 
 
 def tell_epochs(one: Watched, tell: Any) -> None:

@@ -256,8 +256,7 @@ class _Asked:
 
 
 def _print_json(asked: _Asked, top: int) -> None:
-    from tlui.runs.files import to_json
-    from tlui.runs.text import json_safe
+    from tlui.cli.terminal import print_json_line
 
     for answer in asked:
         row: dict[str, Any] = {"file": answer.name}
@@ -267,7 +266,7 @@ def _print_json(asked: _Asked, top: int) -> None:
             best = answer.top(top)
             row |= {"class": best[0][0], "probability": best[0][1]}
             row["top"] = [{"class": name, "probability": p} for name, p in best]
-        print(json_safe(to_json(row)), flush=True)
+        print_json_line(row)
 
 
 def _print_lines(asked: _Asked, top: int) -> None:

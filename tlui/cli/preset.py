@@ -119,8 +119,7 @@ app.command("list")(list_presets)
 
 
 def _print_json(presets: list[Preset], counts: list[list[dict[str, Any]] | None]) -> None:
-    import json
-
+    from tlui.cli.terminal import print_json
     from tlui.recipe.toml import as_document
 
     rows = []
@@ -135,7 +134,7 @@ def _print_json(presets: list[Preset], counts: list[list[dict[str, Any]] | None]
                     "parameters": counted[i].get("phases") if counted else None,
                 }
             )
-    typer.echo(json.dumps(rows, indent=2))
+    print_json(rows)
 
 
 def _print_preset(

@@ -47,11 +47,11 @@ def show(
         return 0
     from tlui.cli.main import complain
     from tlui.cli.tables import aligned
+    from tlui.cli.terminal import print_json_line
     from tlui.errors import TluiError
     from tlui.runs import format
     from tlui.runs.charset import ascii_only
     from tlui.runs.directory import Home
-    from tlui.runs.files import to_json
     from tlui.runs.text import printable
     from tlui.scheduler.queue import places
     from tlui.scheduler.start import start
@@ -69,18 +69,16 @@ def show(
         return error.code if str(error) == said else complain(str(error), error.code)
     if json:
         for place in found:
-            print(
-                to_json(
-                    {
-                        "id": place.run.id,
-                        "name": place.name,
-                        "state": place.state,
-                        "device": place.device,
-                        "host": place.host,
-                        "position": place.position,
-                        "reason": place.reason,
-                    }
-                )
+            print_json_line(
+                {
+                    "id": place.run.id,
+                    "name": place.name,
+                    "state": place.state,
+                    "device": place.device,
+                    "host": place.host,
+                    "position": place.position,
+                    "reason": place.reason,
+                }
             )
         return 0
     if not found:

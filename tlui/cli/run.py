@@ -209,8 +209,8 @@ def choose_view(json: bool, ascii: bool = False, owned: bool = True) -> View:
 def leave(home: Home, runs: Sequence[RunDirectory], json: bool) -> int:
     """Start what fits and say how to come back; the exit code is 1 where one failed at once."""
     from tlui.cli.main import complain
+    from tlui.cli.terminal import print_json_line
     from tlui.errors import TluiError
-    from tlui.runs.files import to_json
     from tlui.runs.text import printable
     from tlui.scheduler.start import start
 
@@ -226,7 +226,7 @@ def leave(home: Home, runs: Sequence[RunDirectory], json: bool) -> int:
             failed.append(run)
         if json:
             record = {"type": "run", "id": run.id, "name": name, "state": state}
-            print(to_json(record), flush=True)
+            print_json_line(record)
         else:
             print(f"{run.id}  {state:8}  {printable(name)}")
     going = [run for run in runs if run not in failed]

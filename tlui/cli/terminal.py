@@ -30,6 +30,14 @@ def print_json(value: Any) -> None:
     print(json_safe(to_json(value, indent=1)))
 
 
+def print_json_line(value: Any) -> None:
+    """One JSON document on a line of its own, at once."""
+    from tlui.runs.files import to_json
+    from tlui.runs.text import json_safe
+
+    print(json_safe(to_json(value)), flush=True)
+
+
 def print_json_list(values: Iterable[Any]) -> None:
     """A JSON array, an object a line, written as the objects come."""
     from tlui.runs.files import to_json

@@ -48,15 +48,14 @@ def pull(name: NameArgument, alpha: AlphaOption = 1.0, image_size: SizeOption = 
 
 def list_weights(json: JsonOption = False) -> None:
     """Show the weights that are in Keras's cache, and the backbones they serve."""
-    from json import dumps
-
+    from tlui.cli.terminal import print_json
     from tlui.recipe.catalogue import weights_folder
     from tlui.runs.text import printable
 
     folder = weights_folder()
     rows = _rows(folder)
     if json:
-        typer.echo(dumps({"folder": str(folder), "weights": rows}))
+        print_json({"folder": str(folder), "weights": rows})
         return
     if not rows:
         typer.echo(f"{printable(folder)}: no weights yet; tlui weights pull NAME fetches some")

@@ -7,9 +7,9 @@ epoch CSV has `EPOCH_COLUMNS`. A column of the first groups is there even if no 
 
 RFC 4180, UTF-8: lines end in CRLF, cells are quoted where they must be. A value that is missing
 or not finite is an empty cell; times are ISO 8601 in UTC, booleans `true` and `false`, lists
-JSON. Text that a spreadsheet would take for a formula (beginning with = + - @, tab or return) gets
-an apostrophe in front; numbers never do. Control characters in text become visible escapes, as
-everywhere: a CSV is also read with cat.
+JSON. Text that a spreadsheet would take for a formula (beginning with = + - @ or a tab) gets an
+apostrophe in front; numbers never do. Control characters in text become visible escapes, as
+everywhere: a CSV is also read with cat. All of this goes for the names of columns, too.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ EPOCH_COLUMNS = (
     *("elapsed", "seconds", "lr", "images_per_second", "best", *EPOCH_METRICS),
 )
 PAGE = 500
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = ("=", "+", "-", "@", "\t")
 
 
 def record(row: Row) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def write_runs(out: IO[str], rows: Callable[[], Iterable[Row]]) -> int:
     """
     columns = run_columns(rows())
     writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(columns)
+    writer.writerow(map(cell, columns))
     written = 0
     for row in rows():
         found = record(row)
@@ -162,7 +162,7 @@ def cell(value: Any) -> str:
         return repr(value) if math.isfinite(value) else ""
     if isinstance(value, list | dict):
         value = json.dumps(value, ensure_ascii=False)
-    text = printable(value, keep="\t\r\n")
+    text = printable(value, keep="\t\n")
     return "'" + text if text.startswith(FORMULA) else text
 
 

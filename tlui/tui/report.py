@@ -275,7 +275,8 @@ def config_lines(live: LiveRun, width: int, look: Theme) -> list[Line]:
     best = result.get("best")
     if isinstance(best, dict):
         value = format.named(str(best.get("monitor")), best.get("value"), ascii)
-        facts.append(("best epoch", f"{best.get('epoch')}  {best.get('monitor')} {value}", "best"))
+        monitor = printable(best.get("monitor"))
+        facts.append(("best epoch", f"{best.get('epoch')}  {monitor} {value}", "best"))
     lines = describe.pairs([f for f in facts if f[1]], width)
     if live.history.phases:
         lines += [[], [(" phases", "title")]]

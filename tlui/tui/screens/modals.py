@@ -13,6 +13,7 @@ from textual.widgets import Input
 
 from tlui.errors import TluiError
 from tlui.recipe.place import expanded
+from tlui.runs.text import printable
 from tlui.tui.keys import SCOPES, Key, shown_key
 from tlui.tui.lines import Line, ends, pad, wrap
 from tlui.tui.screens.framed import pressed_key
@@ -105,7 +106,8 @@ class ConfirmModal(Modal):
 
     def __init__(self, question: str, text: Sequence[str], word: str) -> None:
         super().__init__()
-        self.question, self.text, self.word = question, text, word
+        self.question, self.word = printable(question), word
+        self.text = [printable(sentence) for sentence in text]
 
     def compose(self) -> ComposeResult:
         lines: list[Line] = [[(part, "title")] for part in wrap(self.question, 58)]

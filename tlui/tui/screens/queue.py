@@ -226,7 +226,7 @@ class QueueScreen(Framed):
         work = partial(drop, self.tlui.home, place.run)
         text = "It stays in the list as stopped; R queues it again."
         self.app.push_screen(
-            ConfirmModal(f"Drop {printable(place.name)} from the queue?", [text], "drop"),
+            ConfirmModal(f"Drop {place.name} from the queue?", [text], "drop"),
             lambda yes: self._do("drop", work, "dropped") if yes else None,
         )
 

@@ -13,7 +13,7 @@ from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tlui.runs.text import PLAIN
+from tlui.runs.text import PLAIN, printable
 from tlui.tui.lines import Line, cells, fill, width_of
 from tlui.tui.theme import Theme
 
@@ -49,7 +49,7 @@ class Sheet(Widget):
     def _built(self) -> list[Line]:
         self._fitted = self.size
         width, height = self.size
-        lines = [fill(line, width) for line in self.build(width, height)[:height]]
+        lines = [fill(_safe(line), width) for line in self.build(width, height)[:height]]
         lines += [[(" " * width, "")]] * (height - len(lines))
         if self.look.ascii:
             lines = [[(_ascii(text), style) for text, style in line] for line in lines]
@@ -117,6 +117,13 @@ class Sheet(Widget):
     def notify_style_update(self) -> None:
         self._painted.clear()
         super().notify_style_update()
+
+
+def _safe(line: Line) -> Line:
+    """A line that only shows text, whoever it is from: builders that did not see to it are many."""
+    if all(text.isprintable() for text, _ in line):
+        return line
+    return [(printable(text), style) for text, style in line]
 
 
 def _ascii(text: str) -> str:
