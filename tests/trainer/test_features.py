@@ -83,8 +83,48 @@ class TestSameNumbers:
     def test_head_only(self, home, photos, monkeypatch):
         assert_same_run(*both_ways(home, frozen()(photos), monkeypatch))
 
+    @pytest.mark.parametrize(
+        "optimizer",
+        [
+            {"name": "adamw", "weight_decay": 0.01, "clipvalue": 0.05},
+            {"name": "sgd", "momentum": 0.9, "nesterov": True, "global_clipnorm": 0.1},
+            {"name": "rmsprop", "momentum": 0.9, "clipnorm": 0.1},
+        ],
+        ids=lambda optimizer: optimizer["name"],
+    )
+    def test_head_only_by_other_optimizers(self, home, photos, monkeypatch, optimizer):
+        phase = {**TOP, "freeze": "backbone", "optimizer": optimizer}
+        assert_same_run(*both_ways(home, frozen(48, phase=[phase])(photos), monkeypatch))
+
     def test_last_layers_learn(self, home, photos, monkeypatch):
         assert_same_run(*both_ways(home, frozen(phase=[TOP])(photos), monkeypatch))
+
+    @pytest.mark.parametrize(
+        ("name", "freeze"),
+        [
+            ("EfficientNetB0", "top:20"),
+            *(
+                pytest.param(name, freeze, marks=pytest.mark.slow)
+                for name, freeze in [
+                    ("EfficientNetB0", "backbone"),
+                    ("EfficientNetB0", "top:50"),
+                    ("EfficientNetV2B0", "top:20"),
+                    ("MobileNetV2", "from:block_10_expand"),
+                    ("MobileNetV3Small", "top:20"),
+                    ("ResNet50", "top:10"),
+                    ("ResNet50V2", "backbone"),
+                    ("DenseNet121", "top:20"),
+                    ("NASNetMobile", "top:20"),
+                    ("ConvNeXtTiny", "top:10"),
+                    ("VGG16", "top:3"),
+                ]
+            ),
+        ],
+    )
+    def test_families(self, home, photos, monkeypatch, name, freeze):
+        given = {"name": name, "weights": "none"}
+        experiment = frozen(64, backbone=given, phase=[{**TOP, "freeze": freeze}])
+        assert_same_run(*both_ways(home, experiment(photos), monkeypatch))
 
     @pytest.mark.slow
     def test_from_disk_where_memory_is_short(self, home, photos, monkeypatch):

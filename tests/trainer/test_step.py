@@ -98,13 +98,14 @@ class TestAgainstKeras:
 
 
 class TestWaysToRun:
-    def test_one_by_one_several_a_call_and_over_a_table_are_the_same_bits(self):
+    @pytest.mark.parametrize("given", [given for given, _ in OPTIMIZERS], ids=str)
+    def test_one_by_one_several_a_call_and_over_a_table_are_the_same_bits(self, given):
         x, labels = data(40)
         rates = np.array([0.05, 0.04, 0.03, 0.02, 0.01], np.float32)
 
         def fresh():
             model = model_of(dropout=0.4)
-            optimizer = make_optimizer(Adam(name="adam"), 0.1)
+            optimizer = make_optimizer(given, 0.1)
             return model, learner_of(model, optimizer, Objective(CLASSES))
 
         one, learner = fresh()

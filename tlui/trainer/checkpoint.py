@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 import zipfile
 import zlib
@@ -42,6 +43,11 @@ MOST_MOVES = 0.5
 
 class DamagedCheckpointError(Exception):
     """A checkpoint that cannot be read back whole."""
+
+
+def key_of_today(key: str) -> str:
+    """The key of what an earlier tlui wrote under a name that Keras had counted."""
+    return re.sub(r"/variable(_\d+)?$", "/unnamed", key)
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,7 @@ def read_whole_checkpoint(path: Path) -> Checkpoint:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
+            arrays = {key_of_today(key): file[key] for key in file.files}
         state = json.loads(arrays.pop(STATE).tobytes())
     except FileNotFoundError:
         raise

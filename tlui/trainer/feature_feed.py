@@ -63,11 +63,14 @@ class FeatureFeed:
     """Of the training images as they are changed in these epochs; none where they are not."""
     stream: Stream | None = None
     """Where the training images come from if every epoch changes them anew."""
+    loops: bool = True
+    """Whether steps may run in a loop inside one graph. There TensorFlow rewrites other layers than
+    a head's otherwise than in steps by themselves, and last digits differ (EfficientNet)."""
     waited: float = 0.0
     elsewhere: float = field(init=False, default=0.0)
     steps: int = field(init=False)
     table: Table | None = field(init=False, default=None)
-    """The training features in memory; None where they do not fit."""
+    """The training features in memory, for loops; None where they do not fit."""
     _evaluations: dict[str, list[tuple[Any, ...]]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -76,7 +79,7 @@ class FeatureFeed:
             return
         parts = list(self.views.values()) or [self.features["train"]]
         self.steps = steps_in(len(parts[0].labels), self.batch_size)
-        if sum(part.array.nbytes for part in parts) <= memory_for_tables():
+        if self.loops and sum(part.array.nbytes for part in parts) <= memory_for_tables():
             labels = np.concatenate([part.labels for part in parts])
             every = np.concatenate([p.array for p in parts]) if self.views else parts[0].array
             self.table = Table(

@@ -5,9 +5,9 @@ limited number of augmented views, each of which then has a table of its own. Fe
 user's cache under a key of everything that shapes them: the prefix's weights and architecture, the
 images, their order and how they are changed, sizes, dtype, batch size, device, library versions
 and what else decides how kernels round; a sweep over learning rates computes them once, and so do
-machines of one kind that share a cache. Tables that fit into memory are trained on
-inside one graph call; larger ones are gathered from the memory map. Where every epoch changes
-images anew, or no table fits anywhere, the prefix runs ahead of the steps (`Stream`).
+machines of one kind that share a cache. Heads are trained inside one graph call on tables that fit
+into memory; all else is gathered from the memory map. Where every epoch changes images anew, or no
+table fits anywhere, the prefix runs ahead of the steps (`Stream`).
 """
 
 from __future__ import annotations
@@ -153,6 +153,7 @@ def cached_feed(
         experiment.augment,
         seen,
         Stream(feed, changed, _storable(prefix.dtype)) if streamed else None,
+        loops=prefix.upper is None,
     )
     return CachedFeed(prefix, cached, weights, make)
 
@@ -231,7 +232,7 @@ def _fingerprint(prefix: Prefix, experiment: Experiment, device: str) -> str:
     for layer in prefix.layers:
         for variable in layer.weights:
             array = to_array(variable)
-            digest.update(f"{variable.name}{array.shape}".encode())
+            digest.update(f"{array.shape}{array.dtype}".encode())
             digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 

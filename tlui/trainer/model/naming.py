@@ -44,8 +44,14 @@ def layer_variables(layer: keras.layers.Layer, prefix: str) -> Iterator[tuple[st
     """Every variable of a layer and those inside it, with keys under `prefix`."""
     inner = getattr(layer, "layers", None) or []
     inside = {id(v) for sub in inner for v in sub.variables}
+    unnamed = 0
     for variable in layer.variables:
-        if id(variable) not in inside:
-            yield f"{prefix}/{snake(variable.name)}", variable
+        if id(variable) in inside:
+            continue
+        name = snake(variable.name)
+        if re.fullmatch(r"variable(_\d+)?", name):  # Keras's own: ConvNeXt's LayerScale
+            name = f"unnamed_{unnamed}" if unnamed else "unnamed"
+            unnamed += 1
+        yield f"{prefix}/{name}", variable
     for sub, name in zip(inner, fresh_names(inner), strict=True):
         yield from layer_variables(sub, f"{prefix}/{name}")

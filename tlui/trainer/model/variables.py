@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from tlui.errors import TluiError
-from tlui.trainer.checkpoint import moved_since
+from tlui.trainer.checkpoint import key_of_today, moved_since
 from tlui.trainer.model.naming import fresh_names, layer_variables
 from tlui.trainer.model.network import Network
 
@@ -119,7 +119,7 @@ def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             keys = [k for k in file.files if k.startswith(("backbone/", "head/"))]
-            return {key: file[key] for key in keys}
+            return {key_of_today(key): file[key] for key in keys}
     except FileNotFoundError:
         raise TluiError(f"{path}: no such checkpoint; that run has not saved one yet") from None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
