@@ -25,6 +25,7 @@ def test_everything_is_there(home: Home, capsys: Capture) -> None:
         "  accuracy     .9200  .8700  .8600",
         "  glacier       1     3    16",
         "  buildings      .9000   .8800  .8900      20",
+        "  inference: after a warm-up (batch 32, cpu)",
     ):
         assert text in out, text
     assert out.count("1e-4  1.5s") == 5

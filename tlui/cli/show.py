@@ -75,6 +75,8 @@ def describe(
     ascii: bool,
 ) -> list[str]:
     """The run as lines of text, terminal-safe."""
+    from tlui.cli.tables import timed
+
     lines = [*_head(directory, row, result, ascii), ""]
     lines += ["settings", *_aligned(_settings(row, ascii), 2), ""]
     table = _epochs(history, row, every_epoch, ascii)
@@ -86,7 +88,9 @@ def describe(
         lines.append(f"alert: {_safe(event.get('message'))}")
     metrics = _metrics(row, ascii)
     if metrics:
-        lines += ["metrics", *_aligned(metrics, 1), ""]
+        how = timed(result)
+        told = [f"  inference: after a warm-up{how}"] if how else []
+        lines += ["metrics", *_aligned(metrics, 1), *told, ""]
     splits = result.get("splits") or {}
     for split in reversed(SPLITS):
         if split in splits:

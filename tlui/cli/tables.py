@@ -117,7 +117,7 @@ def _metric_table(metrics: dict[str, Any], ascii: bool) -> list[str]:
     return aligned(rows)
 
 
-def _timed(result: dict[str, Any]) -> str:
+def timed(result: dict[str, Any]) -> str:
     """How inference was timed: ` (batch 32, cpu)`; "" where the result does not say."""
     splits = result.get("splits")
     parts = splits if isinstance(splits, dict) else {}
@@ -138,9 +138,7 @@ def _facts(result: dict[str, Any], ascii: bool) -> list[str]:
     if result.get("train_seconds") is not None:
         facts.append(f"trained {format.duration(result['train_seconds'], ascii)}")
     if result.get("images_per_second") is not None:
-        facts.append(
-            f"inference {format.speed(result['images_per_second'], ascii)}{_timed(result)}"
-        )
+        facts.append(f"inference {format.speed(result['images_per_second'], ascii)}{timed(result)}")
     if result.get("trainable_parameters") is not None:
         trained = format.count(result["trainable_parameters"], ascii)
         facts.append(f"{trained} of {format.count(result.get('total_parameters'), ascii)} params")
