@@ -23,10 +23,10 @@ HERE = Path(__file__).resolve()
 sys.path.insert(0, str(HERE.parents[1]))
 sys.path.insert(0, str(HERE.parents[2]))
 
+from benchmarks.machine import compile_modules  # noqa: E402
 from factory import dead_identity, make_run  # noqa: E402
 from faults.real import cpu_seconds  # noqa: E402
 from faults.test_front_ends import FrontEnd  # noqa: E402
-from machine import compile_modules  # noqa: E402
 
 from tlui.runs.directory import Home  # noqa: E402
 from tlui.runs.index import Index  # noqa: E402

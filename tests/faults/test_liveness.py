@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
+import subprocess
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from factory import age
-from faults.real import stalled, stalling_disk, tlui
+from faults.real import detached, epoch_reached, events, stalled, stalling_disk, tlui
 from scheduler.bench import Bench, kill, opened, wait_for
 from scheduler.test_claims import forge
 
+from tlui.cli.main import run as main
 from tlui.errors import TluiError
 from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.history import load
+from tlui.runs.index import Index
 from tlui.runs.process import Identity, boot_time, identify
-from tlui.runs.status import STALE_HERE_SECONDS, Status, read_status, write_status
+from tlui.runs.status import LIVE, STALE_HERE_SECONDS, Status, read_status, write_status
 from tlui.scheduler import control, order
-from tlui.scheduler.claims import Claims
+from tlui.scheduler.claims import CPU, Claims
+from tlui.tui.live import LiveRun
+from tlui.tui.watch import Query, answer
 
 
 def shown(run: RunDirectory) -> str:
@@ -64,6 +71,76 @@ def test_what_another_life_left_is_settled(bench: Bench, what: str) -> None:
     bench.quiet()
 
 
+def another_life(way: str, alive: int) -> Identity:
+    """Whom a run names that was training when the machine went down."""
+    if way == "boot":
+        return replace(identify(), boot_id="00000000-0000-0000-0000-000000000000")
+    reused = identify(alive)  # somebody lives under its number
+    earlier = reused.start_time - (1 if way == "reused" else 100_000)
+    return replace(reused, start_time=earlier)
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("runs", [9, pytest.param(180, marks=pytest.mark.slow)])
+def test_nobody_shows_another_life_as_running(
+    bench: Bench, capfd: pytest.CaptureFixture[str], runs: int
+) -> None:
+    """Every live state, after a reboot or with a pid that another live process has by now."""
+    ways, wrong = ("boot", "reused", "later"), Counter[str]()
+    others = [subprocess.Popen(["sleep", "3600"]) for _ in range(3)]
+    made = [bench.add(f"finish-{number}") for number in range(runs)]
+    held = Claims(bench.home)
+    assert held.take("ffffffff", [CPU]), "nothing starts meanwhile"
+    for number, run in enumerate(made):
+        order.remove(bench.home, run.id)
+        state, way = sorted(LIVE)[number % 3], ways[number // 3 % 3]
+        old = another_life(way, others[number % 3].pid)
+        claim = forge(bench.home, f"run-{run.id}", run.id, old)
+        write_status(run.status, Status(state, owner=old, supervisor=old, attempt=1, started=1.0))
+        if way == "boot":
+            for path in (claim, run.status):
+                age(path, time.time() - boot_time() + 60)
+
+    def said(*words: str) -> str:
+        capfd.readouterr()
+        assert main([*words]) == 0
+        return capfd.readouterr().out
+
+    truths = {"interrupted"}
+    for _ in range(2):  # before anybody has settled them, and after
+        seen = {row["run_id"]: row["state"] for row in json.loads(said("ls", "--json", "--all"))}
+        with Index(bench.home) as index:
+            index.refresh()
+            app = {row.id: row.state for row in answer(index, Query(limit=runs)).rows}
+        for run in made:
+            live = LiveRun(run)
+            live.poll()
+            shows = json.loads(said("show", "--json", run.id))["state"]
+            states = (seen[run.id], app[run.id], live.state, shows, bench.state(run))
+            wrong.update(state for state in states if state not in truths)
+        waiting = [json.loads(line)["state"] for line in said("queue", "--json").splitlines()]
+        wrong.update(state for state in waiting if state != "queued")
+        truths = {"interrupted", "queued"}  # whose training had not begun keeps its turn
+    print(
+        f"\n{runs} runs of another life, 5 views, twice each: {wrong.total()} wrong {dict(wrong)}"
+    )
+    assert wrong.total() == 0
+    held.release("ffffffff")
+    for run in made:
+        status = read_status(run.status)
+        assert status is not None
+        if status.state == "interrupted":
+            assert "resume" in status.advice
+            control.resume(bench.home, run)
+    wait_for(lambda: bench.start() is None or not order.entries(bench.home), "the queue", runs * 3)
+    bench.ended(*made)
+    assert Counter(map(bench.state, made)) == {"finished": runs}
+    assert all(other.poll() is None for other in others), "nobody signalled a stranger"
+    for other in others:
+        other.kill()
+        other.wait()
+
+
 def test_a_trainer_that_stands_still_is_stale_and_left_alone(bench: Bench) -> None:
     """As on a disk that hangs: the process exists and says nothing (here: it is frozen)."""
     run, waiting = bench.add("wait"), bench.add("finish")
@@ -95,29 +172,57 @@ def test_a_trainer_that_stands_still_is_stale_and_left_alone(bench: Bench) -> No
     assert bench.starts() == [run.id, waiting.id]
 
 
-@pytest.mark.slow
-def test_a_stalled_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every write to the home hangs for longer than a heartbeat may be late."""
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    ("stalls", "real"), [(2, False), pytest.param(12, True, marks=pytest.mark.slow)]
+)
+def test_a_stalled_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stalls: int, real: bool
+) -> None:
+    """Every write to the home hangs, now and then for longer than a heartbeat may be late."""
+    chance, seen = random.Random(stalls), Counter[str]()
     with stalling_disk(tmp_path / "disk") as disk, opened(Home.at(disk / "home")) as bench:
         monkeypatch.setenv("TLUI_HOME", str(bench.home.path))
-        run, waiting = bench.add("wait"), bench.add("finish")
-        bench.start()
+        if real:
+            run = detached(bench.home, tmp_path, "--set", "phase.0.epochs=100000")
+            epoch_reached(run, 2)
+        else:
+            run = bench.add("wait")
+            bench.start()
+        waiting = bench.add("finish")
         bench.running(run)
         holders = bench.holders(run)
-        assert shown(run) == "running"
-        with stalled(disk):
-            wait_for(lambda: shown(run) == "stale", "stale", STALE_HERE_SECONDS + 20)
-            assert "its disk may hang" in tlui("show", run.id).stdout
+
+        def looked() -> str:
+            for state in (shown(run), run.observe().state):
+                seen[state] += 1
             assert shown(waiting) == "queued" and bench.holders(run) == holders
-            known = load(run).steps.x[-1]
-        bench.until(run, "running")
-        wait_for(lambda: load(run).steps.x[-1] > known, "training goes on")
+            return state
+
+        for number in range(stalls):
+            with stalled(disk):
+                if real and number % 3 == 0:
+                    wait_for(lambda: looked() == "stale", "stale", STALE_HERE_SECONDS + 30)
+                    assert "its disk may hang" in tlui("show", run.id).stdout
+                    assert "while it is stale" in tlui("resume", run.id).stderr
+                end = time.monotonic() + chance.uniform(0, 20 if real else 1)
+                while time.monotonic() < end:  # a random length, not a synchronisation
+                    looked()
+                known = load(run).steps.x[-1]
+            bench.until(run, "running")
+            wait_for(lambda known=known: load(run).steps.x[-1] > known, "training goes on", 60)
+        print(f"\n{stalls} stalls of the disk, {seen.total()} looks: {dict(seen)}")
+        assert set(seen) <= {"running", "stale"}
+        if real:
+            assert tlui("stop", run.id, "--now").returncode == 0
         bench.go()
-        bench.ended(run, waiting)
+        bench.ended(run)
+        steps, epochs = list(load(run).steps.x), [row["epoch"] for row in load(run).epochs]
+        points = epochs if real else steps  # a real trainer of fast steps writes a few of them
+        assert points == list(range(1, len(points) + 1)), "no point is missing"
+        assert len(events(run, "open")) == 1
+        wait_for(lambda: bench.start() is None or bench.state(waiting) == "finished", "the next")
         bench.quiet()
-        steps = [int(step) for step in load(run).steps.x]
-        assert steps == list(range(1, len(steps) + 1)), "no point is missing"
-        assert bench.starts() == [run.id, waiting.id]
 
 
 def test_a_status_that_cannot_be_read_keeps_its_turn(bench: Bench) -> None:
