@@ -40,3 +40,14 @@ def test_filter(home: Home, tmp_path: Path, capsys: Capture) -> None:
     assert set(pd.read_csv(path)["name"]) == {"b"}
     assert tlui(["export", "a", "--filter", "b"]) == 2
     assert tlui(["export", "zzz"]) == 2
+
+
+def test_a_table_of_an_odd_name_is_named_in_plain_text(
+    home: Home, tmp_path: Path, capsys: Capture
+) -> None:
+    make_run(home)
+    path = tmp_path / "\x1b[2J\x1b]0;owned\x07\n.csv"
+    assert tlui(["export", "-o", str(path)]) == 0
+    err = capsys.readouterr().err
+    assert path.exists() and err.startswith("1 run in ") and "owned" in err
+    assert err.count("\n") == 1 and not {"\x1b", "\x07"} & set(err)

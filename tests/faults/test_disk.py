@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import random
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from faults.real import (
@@ -32,6 +35,8 @@ from tlui.scheduler import order
 from tlui.scheduler.claims import Claims
 from tlui.trainer.checkpoint import Checkpoints
 from tlui.trainer.failure import explain
+
+FULL = re.compile(r"No space left|Disk quota exceeded")
 
 
 @pytest.mark.timeout(400)
@@ -208,5 +213,63 @@ def test_training_outlives_a_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert tlui("stop", waiting.id).returncode == 0
         assert tlui("resume", run.id, "--detach").returncode == 0
         epoch_reached(run, after.state["epoch"] + 1)
+        assert tlui("stop", run.id, "--now").returncode == 0
+        bench.quiet()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    ("kind", "megabytes"), [(small_disk, 24), (quota, 60)], ids=["tmpfs", "quota"]
+)
+def test_a_disk_that_fills_up_at_random_instants(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, megabytes: int
+) -> None:
+    """With more or less room left, so that it is full in the middle of a checkpoint, too."""
+    chance, fills, ended = random.Random(6), 40, 0
+    with kind(tmp_path / "disk", megabytes) as disk, opened(Home.at(disk / "home")) as bench:
+        monkeypatch.setenv("TLUI_HOME", str(bench.home.path))
+        run = detached(bench.home, tmp_path, "--set", "phase.0.epochs=100000")
+        attempts, known = 1, 0
+        for number in range(fills):
+            epoch_reached(run, len(load(run).epochs) + 1)
+            wait_for(lambda: (run.checkpoints / "last.npz").exists(), "a checkpoint", SLOW_SECONDS)
+            time.sleep(chance.uniform(0, 2))  # a random instant, not a synchronisation
+            _, trainer = bench.holders(run)
+            size = (run.checkpoints / "last.npz").stat().st_size
+            (disk / "reserve").write_bytes(bytes(chance.choice((0, 1, 2)) * size))
+            fill(disk)
+            (disk / "reserve").unlink()  # room for a checkpoint or so, or for none
+            has_computed(trainer, chance.uniform(0.5, 2))
+            wait_for(
+                lambda: fill(disk) and FULL.search(run.observe().reason),
+                f"a word of it, it is {run.observe()}",
+                SLOW_SECONDS,
+            )
+            assert run.observe().state in ("running", "stale") and run.observe().alive
+            checkpoint, notes = Checkpoints(run.checkpoints).load()
+            assert checkpoint is not None and notes == [] and checkpoint.state["epoch"] >= known
+            assert Checkpoints(run.checkpoints).load_best() is not None
+            known = checkpoint.state["epoch"]
+            if number % 5 == 4:  # it cannot go on: its device is free, and it resumes
+                assert tlui("stop", run.id).returncode == 0
+                wait_for(lambda: fill(disk) and not run.observe().alive, "the end", SLOW_SECONDS)
+                bench.quiet()
+                assert bench.state(run) in ("failed", "interrupted", "stopped")
+                assert Claims(bench.home).all() == []
+                make_room(disk)
+                assert tlui("resume", run.id, "--detach").returncode == 0
+                attempts, ended = attempts + 1, ended + 1
+                wait_for(lambda: len(events(run, "open")) == attempts, "a start", SLOW_SECONDS)  # noqa: B023
+            else:
+                make_room(disk)
+                wait_for(lambda: run.observe().reason == "", "the all-clear", SLOW_SECONDS)
+            assert len(events(run, "open")) == attempts, "nothing else has ended it"
+        unsaved = sum("checkpoint" in event["message"] for event in events(run, "alert"))
+        print(
+            f"\n{kind.__name__} filled {fills} times: told and a whole checkpoint each time "
+            f"({unsaved} could not be written), stopped meanwhile and resumed {ended} times, "
+            "ended by itself 0 times"
+        )
         assert tlui("stop", run.id, "--now").returncode == 0
         bench.quiet()

@@ -47,7 +47,7 @@ def test_nan_under_the_real_trainer(bench: Bench, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_nan_at_random_steps(bench: Bench, tmp_path: Path) -> None:
-    """In any step of any epoch of any phase, with any optimizer, beside runs that stay sane."""
+    """In any step of any epoch of any phase, beside runs that stay sane."""
     chance, runs = random.Random(8), 30
     ended: Counter[str] = Counter()
     trained: Counter[int] = Counter()

@@ -6,7 +6,9 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import random
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -186,6 +188,30 @@ def test_a_reboot(home: Home, tmp_path: Path, alpha: Machine, beta: Machine) -> 
     epoch_reached(run, epochs + 1)
     assert shown(alpha, run)["state"] == "running"
     assert Claims(home).of_run(run.id).host == "beta"  # type: ignore[union-attr]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_reboots_at_random_instants(home: Home, tmp_path: Path, alpha: Machine) -> None:
+    """A power cut at any moment of a real training: known at once, and it goes on each time."""
+    chance, reboots, lost, seen = random.Random(9), 20, 0, Counter[str]()
+    run = trained(alpha, home, tmp_path, *LONG)
+    for number in range(reboots):
+        time.sleep(chance.uniform(0, 4))  # a random instant, not a synchronisation
+        alpha.reboot()
+        state = shown(alpha, run)["state"]
+        assert state in ("interrupted", "queued"), "queued: its turn had not come yet"
+        seen[state] += 1
+        found, notes = Checkpoints(run.checkpoints).load()
+        assert found is not None and notes == []
+        epochs = len(load(run).epochs)
+        lost = max(lost, epochs - int(found.state["epoch"]))
+        says(alpha, *(("resume", run.id, "--detach") if state == "interrupted" else ("queue",)))
+        if number % 2:
+            epoch_reached(run, epochs + 1)
+    epoch_reached(run, len(load(run).epochs) + 1)
+    print(f"\n{reboots} reboots: at once {dict(seen)}, all went on, at most {lost} epochs lost")
+    assert lost <= 1
 
 
 def test_a_host_that_is_gone_for_good(

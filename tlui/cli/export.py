@@ -41,6 +41,7 @@ def export(
     from tlui.runs.directory import Home
     from tlui.runs.index import Index
     from tlui.runs.reference import resolve_all
+    from tlui.runs.text import printable
 
     if runs and filter:
         raise TluiError("name runs or give --filter, not both", 2)
@@ -64,4 +65,5 @@ def export(
             written = export.save(output, force, lambda out: export.write_runs(out, rows))
     if output != "-":
         what = "epoch" if epochs else "run"
-        print(f"{written:,} {what}{'' if written == 1 else 's'} in {output}", file=sys.stderr)
+        where = printable(output)
+        print(f"{written:,} {what}{'' if written == 1 else 's'} in {where}", file=sys.stderr)

@@ -147,6 +147,7 @@ def queue_presets(
     that does.
     """
     from tlui.cli.interrupt import defer, heed
+    from tlui.cli.main import complain
     from tlui.errors import PresetError, TluiError
     from tlui.recipe.preset import load_preset
     from tlui.scheduler.control import delete
@@ -171,7 +172,7 @@ def queue_presets(
         require_devices(wanted, [e.train.devices for e in placed if e.run.on == "local"])
     for preset in loaded:
         for note in preset.notes:
-            print(f"tlui: {note}", file=sys.stderr)
+            complain(note, 0)
     defer()
     made: list[RunDirectory] = []
     try:
