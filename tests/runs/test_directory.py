@@ -23,6 +23,17 @@ def test_a_run_appears_whole_and_private(home: Home) -> None:
     assert list(home.runs.iterdir()) == [run.path]
 
 
+def test_the_way_to_a_new_home_is_private_whatever_the_umask(tmp_path: Path) -> None:
+    """A folder above that others may write to would let them put another home in its place."""
+    before = os.umask(0)
+    try:
+        home = Home.at(tmp_path / "share" / "deep" / "home")
+    finally:
+        os.umask(before)
+    for path in (home.runs, home.path, *list(home.path.parents)[:2]):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700, path
+
+
 def test_foreign_files_and_links_are_passed_over(home: Home, tmp_path: Path) -> None:
     run = home.create("", META)
     (home.runs / "README").write_text("mine")

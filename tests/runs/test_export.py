@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -195,6 +196,20 @@ def test_save_never_overwrites_without_force(tmp_path: Path) -> None:
     export.save(str(path), True, write_x)
     assert path.read_bytes() == b"x\r\n"
     assert [p.name for p in tmp_path.iterdir()] == ["out.csv"]
+
+
+@pytest.mark.parametrize(("folder", "file"), [(0o700, 0o600), (0o755, 0o664)])
+def test_an_export_is_as_private_as_its_folder(tmp_path: Path, folder: int, file: int) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    place.chmod(folder)
+    before = os.umask(0o002)
+    try:
+        export.save(str(place / "out.csv"), False, write_x)
+        export.save(str(place / "out.csv"), True, write_x)
+    finally:
+        os.umask(before)
+    assert (place / "out.csv").stat().st_mode & 0o777 == file
 
 
 def test_save_through_a_link_that_leads_nowhere_is_refused(tmp_path: Path) -> None:

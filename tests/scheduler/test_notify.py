@@ -16,6 +16,7 @@ import pytest
 from faults.test_front_ends import ESCAPE, FrontEnd
 from scheduler.bench import Bench, kill, wait_for, waits_for_lock
 from scheduler.test_slurm_node import Trial, ends, made
+from strangers import EVIL, UNSAFE
 
 from tlui.runs.directory import Home
 from tlui.runs.environment import importable
@@ -241,6 +242,26 @@ def test_a_webhook_gets_json(bench: Bench, hook: list[dict[str, str]]) -> None:
         "message": f"tlui: finish ({run.id}) finished",
     }
     assert (hook[1]["event"], hook[1]["run"]) == ("queue", "")
+
+
+def test_whatever_a_run_is_called_word_of_it_is_text(
+    home: Home, hook: list[dict[str, str]], tmp_path: Path
+) -> None:
+    """Who prints the message, or hands it to a command, need not look at what is in it."""
+    for word in ("command", "webhook"):
+        news = News(home)
+        run = home.create("", {"name": EVIL + "\0", "config": {}})
+        news.add(run, Status("failed", reason=EVIL))
+        if word == "command":
+            said = tmp_path / "said"
+            script = f"import os; open({str(said)!r}, 'w').write(os.environ['TLUI_MESSAGE'])"
+            command = json.dumps([sys.executable, "-c", script])
+            with open(tmp_path / "config.toml", "a") as file:
+                file.write(f"command = {command}\n")
+        news.send(here=True)
+    assert r"e\x1b]52" in said.read_text() and r"v[red]x\x00" in said.read_text()
+    for text in (said.read_text(), *hook[0].values()):
+        assert not UNSAFE.search(text) and "\n" not in text
 
 
 @pytest.mark.parametrize(

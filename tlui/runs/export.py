@@ -27,6 +27,7 @@ from tlui.errors import TluiError
 from tlui.recipe.place import expanded
 from tlui.runs import history
 from tlui.runs.directory import Home
+from tlui.runs.files import FILE_MODE
 from tlui.runs.index import Index
 from tlui.runs.query import METRICS
 from tlui.runs.row import MEASURES, Row
@@ -199,7 +200,7 @@ def save(target: str, force: bool, write: Callable[[IO[str]], int]) -> int:
         raise exists
     aside = path.with_name(f".tlui-{os.getpid()}-{secrets.token_hex(4)}")
     try:
-        with open(aside, "x", encoding="utf-8", newline="") as out:
+        with open(aside, "x", encoding="utf-8", newline="", opener=_as_private) as out:
             written = write(out)
         if not force:
             path.touch(exist_ok=False)  # ours now: a rename would replace what came meanwhile
@@ -211,3 +212,9 @@ def save(target: str, force: bool, write: Callable[[IO[str]], int]) -> int:
         raise TluiError(f"{printable(path)}: cannot be written ({error.strerror})") from error
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _as_private(path: str, flags: int) -> int:
+    """Open a new file, which in a folder of its owner alone is of its owner alone."""
+    shared = os.stat(os.path.dirname(path) or ".").st_mode & 0o077  # noqa: PTH116,PTH120
+    return os.open(path, flags | os.O_CLOEXEC, 0o666 if shared else FILE_MODE)

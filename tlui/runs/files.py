@@ -226,14 +226,14 @@ def _read_regular(path: str | os.PathLike[str]) -> bytes:
 
 
 def make_private(folder: Path) -> None:
-    """Create a folder (and its parents) that only its owner can enter.
+    """Create a folder, and its parents, that only their owner can enter.
 
     Raises:
         OSError: It cannot be created, or a file stands in its place.
     """
     if folder.is_dir():
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_private(folder.parent)
     folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
 
 

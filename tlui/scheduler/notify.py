@@ -2,7 +2,8 @@
 
 `[notify]` in the user's own configuration names a command, a webhook or both; a preset cannot.
 The command gets the message in its environment (TLUI_MESSAGE, TLUI_RUN, TLUI_NAME, TLUI_STATE,
-TLUI_EVENT), never in its arguments, and no shell reads it. A notification that fails is one line
+TLUI_EVENT), never in its arguments, and no shell reads it; nor does a terminal that it is printed
+on obey it. A notification that fails is one line
 in the run's log and nothing more.
 
 A command may take its time, so the word goes out from a process of its own
@@ -25,6 +26,7 @@ from tlui.recipe.place import config_path
 from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.environment import importable
 from tlui.runs.status import ENDED, Status
+from tlui.runs.text import printable
 from tlui.scheduler import order
 from tlui.scheduler.claims import Claims
 from tlui.scheduler.launch import open_log
@@ -88,8 +90,8 @@ class News:
         for run, final in self._ended:
             if final.state not in ENDED:
                 continue
-            name = str(run.read_meta().get("name") or run.id)
-            why = f": {final.reason.splitlines()[0].rstrip(':')}" if final.reason else ""
+            name = printable(run.read_meta().get("name") or run.id)
+            why = f": {printable(final.reason.splitlines()[0].rstrip(':'))}" if final.reason else ""
             message = f"tlui: {name} ({run.id}) {final.state}{why}"
             about = {"run": run.id, "name": name, "state": final.state}
             found.append({"event": "run", **about, "message": message})
