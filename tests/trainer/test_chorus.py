@@ -58,8 +58,8 @@ def said(run):
     return [row["message"] for row in load(run).logs]
 
 
-def sung(run):
-    return any("trains together" in message for message in said(run))
+def together(run):
+    return [message for message in said(run) if "together" in message]
 
 
 class Steps:
@@ -110,7 +110,9 @@ def compare(home, points, monkeypatch):
     runs = waiting(home, points)
     steps = Steps(monkeypatch)
     assert train_in_turn(runs, monkeypatch) == [0] * len(points)
-    assert sung(runs[0]) and not any(map(sung, runs[1:]))
+    assert len(together(runs[0])) == 1 and "trains together with" in together(runs[0])[0]
+    for run in runs[1:]:
+        assert together(run) == [f"was trained together with run {runs[0].id}"]
     assert steps.together == 3 and steps.alone == 0, "as many epochs as the longest needs"
     reuse.keep(False)
     monkeypatch.delenv(COMING)

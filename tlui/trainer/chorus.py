@@ -179,6 +179,8 @@ class ChorusFeed:
     chorus: Callable[[Learner], Chorus | None]
     """Called with the learner of the first epoch."""
     run: str
+    told: Callable[[str], None]
+    """Hears which run this one has been trained together with, where that was before it."""
     elsewhere: float = 0.0
     _chorus: Chorus | None = None
     _place: int | None = None
@@ -200,6 +202,8 @@ class ChorusFeed:
                 place = self._chorus.place(self.run)
                 if place is not None and self._chorus.begins_as(learner, place):
                     self._place = place
+                    if place:
+                        self.told(self._chorus.voices[0].run)
         found = None
         if self._chorus is not None and self._place is not None and not start:
             found = self._chorus.course(learner, self._place, epoch, self._tell)

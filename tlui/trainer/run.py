@@ -189,7 +189,10 @@ def _together(run: Run, traced: reuse.Traced) -> Feed:
             run.reporter.log(f"trains together with {kind}")
         return found
 
-    return ChorusFeed(feed, chorus, run.directory.id)
+    def told(first: str) -> None:
+        run.reporter.log(f"was trained together with run {first}")
+
+    return ChorusFeed(feed, chorus, run.directory.id, told)
 
 
 def _forward(run: Run, traced: reuse.Traced) -> Forward:
