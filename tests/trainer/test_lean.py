@@ -1,4 +1,6 @@
 import gc
+import os
+import subprocess
 import sys
 
 import pytest
@@ -32,3 +34,10 @@ def test_an_error_leaves_nothing_behind() -> None:
         raise ValueError("inside")
     assert gc.isenabled()
     assert None not in [sys.modules.get(name, ...) for name in UNUSED]
+
+
+def test_numpy_has_no_threads_that_would_only_wait() -> None:
+    code = "import tlui.trainer.metrics, os; print(len(os.listdir('/proc/self/task')))"
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("OPENBLAS", "OMP"))}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True)
+    assert int(done.stdout) == 1

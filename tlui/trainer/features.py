@@ -17,7 +17,6 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +101,7 @@ def cached_feed(
             only evaluated have their features computed when they are.
         views: From `views_ahead`: train on these rather than on the unchanged images.
     """
-    through: Callable[[Any], Any] = partial(prefix.prefix, training=False)
-    if experiment.train.features == "folded":
-        through = folded(prefix)
+    through = folded(prefix) if experiment.train.features == "folded" else prefix.features
     side, gpu = experiment.dataset.image_size, device != "cpu"
     forward, changed = (
         Callers(predictor(lambda x, training: through(x)), side, gpu) for _ in range(2)

@@ -65,31 +65,13 @@ def test_batchnorm_behind_a_convolution_is_gone(name, left):
     assert operations(merged).count("FusedBatchNormV3") == left
 
 
-@pytest.mark.parametrize(
-    "name,side,before,left",
-    [("MobileNetV2", 96, 4, 0), ("MobileNetV2", 84, 4, 0), ("ResNet50", 96, 2, 2)],
-)
-def test_zeros_are_left_to_convolutions_that_would_add_the_same(name, side, before, left):
-    """Keras pads MobileNets as `SAME` does, on one end or on both; ResNets on both always."""
-    made = network(name, side)
-    spec = tf.TensorSpec([None, side, side, 3], tf.float32)
-    graph = to_constants(tf.function(made.logits, input_signature=[spec]).get_concrete_function())
-    merged = merge_batchnorm(graph)
-    assert operations(graph).count("Pad") == before
-    assert operations(merged).count("Pad") == left
-    pixels = tf.constant(np.random.default_rng(3).uniform(0, 255, (2, side, side, 3)), tf.float32)
-    exact = made.logits(pixels).numpy()
-    found = merged(pixels)
-    np.testing.assert_allclose(found, exact, rtol=0, atol=5e-5 * np.abs(exact).max())
-
-
 def test_a_prefix_keeps_its_shape():
     made = network("MobileNetV2", alpha=0.35)
     set_regime(made, "backbone", "inference")
     prefix = frozen_prefix(made)
     found = folded(prefix)(photos())
     assert tuple(found.shape[1:]) == prefix.shape
-    exact = prefix.prefix(photos(np.float32), training=False).numpy()
+    exact = prefix.features(photos(np.float32)).numpy()
     np.testing.assert_allclose(found.numpy(), exact, rtol=0, atol=5e-5 * np.abs(exact).max())
 
 

@@ -98,7 +98,7 @@ def test_every_backbone_builds_freezes_cuts_saves_and_loads(name, experiment, no
         assert (report.trainable_parameters < report.total_parameters) or not partly
         prefix = frozen_prefix(network)
         if prefix is not None:
-            features = prefix.prefix(images, training=False)
+            features = prefix.features(images)
             np.testing.assert_allclose(
                 np.asarray(prefix.logits(features)),
                 np.asarray(network.logits(images)), rtol=1e-4, atol=1e-5,

@@ -56,7 +56,7 @@ def test_halves_give_the_whole_bit_for_bit(network, noise, freeze, cut, shape):
         assert (prefix.cut, prefix.shape, prefix.dtype) == (cut, shape, "float32")
     images = noise(5, 64)
     whole = np.asarray(graph(network.logits, images))
-    features = np.asarray(graph(lambda x: prefix.prefix(x, training=False), images))
+    features = np.asarray(graph(prefix.features, images))
     assert features.shape == (5, *prefix.shape)
     np.testing.assert_array_equal(whole, np.asarray(graph(prefix.logits, features)))
 
@@ -85,7 +85,7 @@ def test_nothing_worth_caching(network, freeze):
 def test_dropout_in_training_is_left_to_the_head(network, noise):
     set_regime(network, "backbone")
     prefix = frozen_prefix(network)
-    features = prefix.prefix(noise(4, 64), training=False)
+    features = prefix.features(noise(4, 64))
     calm = [np.asarray(prefix.logits(features)) for _ in range(2)]
     wild = [np.asarray(prefix.logits(features, training=True)) for _ in range(2)]
     np.testing.assert_array_equal(*calm)

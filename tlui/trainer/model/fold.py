@@ -19,6 +19,7 @@ from tensorflow.python.framework.convert_to_constants import (
 
 from tlui.trainer.model.merge import merge_batchnorm
 from tlui.trainer.model.network import Network
+from tlui.trainer.model.padding import unpadded
 from tlui.trainer.model.prefix import Prefix
 
 
@@ -27,7 +28,7 @@ def folded(prefix: Prefix) -> Callable[[Any], Any]:
 
     The weights are those of this moment: later changes do not reach it.
     """
-    return _constant(lambda x: prefix.prefix(x, training=False), prefix.network, prefix.shape)
+    return _constant(prefix.features, prefix.network, prefix.shape)
 
 
 def folded_network(network: Network) -> Callable[[Any], Any]:
@@ -35,7 +36,12 @@ def folded_network(network: Network) -> Callable[[Any], Any]:
 
     The weights are those of this moment: later changes do not reach it.
     """
-    return _constant(network.logits, network, (network.classes,))
+
+    def logits(images: Any) -> Any:
+        with unpadded(network.backbone):
+            return network.logits(images)
+
+    return _constant(logits, network, (network.classes,))
 
 
 def _constant(

@@ -5,7 +5,7 @@ are: y = gamma (conv(x, W) + b - mean) / sqrt(variance + epsilon) + beta. So the
 gamma / sqrt(variance + epsilon) W, and the rest a bias (batch normalization folding: Jacob et al.
 2018, arXiv:1712.05877, section 3.2). TensorFlow fuses a bias and an activation with convolutions
 of every kind; BatchNorm itself it leaves behind depthwise ones, which costs a good part of the time
-of a MobileNet on a CPU. Zeros around an image are left to the convolution as well.
+of a MobileNet on a CPU.
 """
 
 from __future__ import annotations
@@ -32,9 +32,6 @@ def merge_batchnorm(function: Any) -> Any:
     for node in graph.node:
         for name in node.input:
             uses[name] = uses.get(name, 0) + 1
-    for node in graph.node:
-        if node.op in CONVOLUTIONS:
-            _merge_padding(node, nodes, uses, function.graph)
     merged = [
         constant
         for node in list(graph.node)
@@ -82,33 +79,6 @@ def _merge(norm: Any, nodes: dict[str, Any], uses: dict[str, int]) -> list[Any]:
     norm.attr["T"].type = tf.float32.as_datatype_enum
     norm.attr["data_format"].s = data_format
     return added
-
-
-def _merge_padding(
-    convolution: Any, nodes: dict[str, Any], uses: dict[str, int], graph: Any
-) -> None:
-    """Have a convolution pad its input, where a copy with the zeros that `SAME` stands for was
-    made for it."""
-    pad = nodes.get(convolution.input[0])
-    if pad is None or pad.op != "Pad" or uses[pad.name] != 1:
-        return
-    if convolution.attr["padding"].s != b"VALID":
-        return
-    widths = _constant(pad.input[1], nodes)
-    filter = _constant(convolution.input[1], nodes, flat=False)
-    source = pad.input[0] if ":" in pad.input[0] else f"{pad.input[0]}:0"
-    sides = graph.get_tensor_by_name(source).shape.as_list()[1:3]
-    strides = convolution.attr["strides"].list.i[1:3]
-    dilated = any(d != 1 for d in convolution.attr["dilations"].list.i)
-    if widths is None or filter is None or None in sides or dilated:
-        return
-    same = [0, 0]
-    for side, kernel, stride in zip(sides, filter.shape[:2], strides, strict=True):
-        zeros = max((-(-side // stride) - 1) * stride + kernel - side, 0)
-        same += [zeros // 2, zeros - zeros // 2]
-    if widths.tolist() == [*same, 0, 0] and convolution.attr["data_format"].s == b"NHWC":
-        convolution.input[0] = pad.input[0]
-        convolution.attr["padding"].s = b"SAME"
 
 
 def _constant(name: str, nodes: dict[str, Any], flat: bool = True) -> np.ndarray | None:

@@ -15,15 +15,16 @@ import keras
 
 from tlui.trainer.model.naming import fresh_names
 from tlui.trainer.model.network import Network
+from tlui.trainer.model.padding import unpadded
 
 
 @dataclass(frozen=True)
 class Prefix:
-    """A network in two: `prefix(images)` then `logits(features)` is `network.logits(images)`."""
+    """A network in two: `features(images)`, then `logits` of them, is `network.logits(images)`."""
 
     network: Network
     prefix: keras.Model
-    """float32 RGB (n, size, size, 3) in 0-255 to features; call it with training=False."""
+    """float32 RGB (n, size, size, 3) in 0-255 to features."""
     upper: keras.Model | None
     """Features to the backbone's output; None where the backbone is in the prefix as a whole."""
     head: keras.Model
@@ -33,6 +34,11 @@ class Prefix:
     shape: tuple[int, ...]
     """Of one image's features."""
     dtype: str
+
+    def features(self, images: Any) -> Any:
+        """(n, *shape) from (n, size, size, 3) images in 0-255; use inside a tf.function."""
+        with unpadded(self.prefix):
+            return self.prefix(images, training=False)
 
     def logits(self, features: Any, training: bool = False) -> Any:
         """Float32 logits from features, in the modes of the present regime."""
