@@ -22,6 +22,7 @@ from tlui.scheduler import order
 from tlui.scheduler.create import create_runs, missing_runs
 from tlui.scheduler.order import Wishes
 from tlui.scheduler.parents import missed_by, readiness, take_parent, waiting_for
+from tlui.scheduler.worker import alike
 
 LAB = """
 version = 1
@@ -105,6 +106,23 @@ def test_a_run_with_a_checkpoint_of_its_own_needs_its_parents_no_more(home: Home
     assert "no longer exists" in readiness(home, fulls[0]).reason
     (fulls[0].checkpoints / "last-previous.npz").touch()
     assert readiness(home, fulls[0]).ready
+
+
+def test_small_heads_have_another_process_than_large_ones(home: Home) -> None:
+    """It is set up for them, with other threads, and last digits depend on these."""
+    text = """
+version = 1
+name = "heads"
+dataset.source = "digits"
+backbone.name = "SmallConvNet"
+backbone.weights = "none"
+sweep = { "head.hidden" = [[], [64], [2048]] }
+[[phase]]
+batchnorm = "inference"
+lr = { policy = "constant", initial = 1e-3 }
+"""
+    none, small, large = create_runs(home, parse_preset(text))
+    assert alike(none, small) and not alike(small, large)
 
 
 def split(runs: list[RunDirectory]) -> tuple[list[RunDirectory], list[RunDirectory]]:

@@ -76,6 +76,7 @@ def create_runs(
                 "preset": origin.preset if origin else preset.name,
                 "experiment": origin.experiment if origin else experiment.name,
                 "config": configuration(experiment),
+                "learns_little": experiment.learns_little,
                 "parents": parents,
                 "choose_parent": len(point.parents) > 1 and point.parent is None,
                 "lab": lab,

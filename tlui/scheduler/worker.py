@@ -196,9 +196,9 @@ def kill_group(pid: int) -> None:
 
 
 def alike(run: RunDirectory, other: RunDirectory) -> bool:
-    """Whether one process may train both: same data, same backbone, one device, and the backbone
-    frozen throughout in both or in neither, for which the process is set up when it starts."""
-    ours, theirs = (_kind(x.read_meta().get("config")) for x in (run, other))
+    """Whether one process may train both: same data, same backbone, one device, and all that learns
+    a small head in both or in neither, for which the process is set up when it starts."""
+    ours, theirs = (_kind(x.read_meta()) for x in (run, other))
     return ours is not None and ours == theirs and ours.get("train.devices", 1) == 1
 
 
@@ -206,13 +206,14 @@ def may_go_on(run: RunDirectory, devices: Sequence[str]) -> bool:
     """Whether a trainer on these devices may be handed another run after this one."""
     if tuple(devices) == (CPU,):
         return True
-    kind = _kind(run.read_meta().get("config"))
+    kind = _kind(run.read_meta())
     return len(devices) == 1 and kind is not None and bool(kind["frozen"])
 
 
-def _kind(config: Any) -> dict[str, Any] | None:
+def _kind(meta: dict[str, Any]) -> dict[str, Any] | None:
+    config = meta.get("config")
     if not isinstance(config, dict):
         return None
     kind = {key: value for key, value in config.items() if key.startswith(SAME)}
     regimes = {value for key, value in config.items() if REGIME.fullmatch(key)}
-    return {**kind, "frozen": regimes == {"backbone"}}
+    return {**kind, "frozen": regimes == {"backbone"}, "little": meta.get("learns_little")}
