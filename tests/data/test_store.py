@@ -101,19 +101,18 @@ def test_whatever_shapes_the_pixels_is_in_the_key(
         return open_dataset(describe(source="folder", path=str(photos)))
 
     root = tmp_path / "c"
+    name = str(opened().splits["train"].names[0])
     first = open_images(opened(), "train", 24, "stretch", cache_dir=root)
     open_images(opened(), "train", 24, "crop", cache_dir=root)
     open_images(opened(), "train", 20, "stretch", cache_dir=root)
     assert len(images_in(root)) == 3
-    changed = photos / "train" / "red" / "03.png"
+    changed = photos / name
     state = changed.stat()
     Image.new("RGB", (48, 40), (1, 2, 3)).save(changed)
     os.utime(changed, ns=(state.st_atime_ns, state.st_mtime_ns + 5))
     second = open_images(opened(), "train", 24, "stretch", cache_dir=root)
     assert len(images_in(root)) == 4 and second.key != first.key
-    if "train/red/03.png" in list(second.names):
-        at = list(second.names).index("train/red/03.png")
-        assert (second.batch([at])[0] == [1, 2, 3]).all()
+    assert second.names[0] == name and (second.batch([0])[0] == [1, 2, 3]).all()
 
 
 class TestBadImages:

@@ -93,7 +93,7 @@ class TestKilled:
         from tlui.runs.directory import Home
 
         reference = digits_run(Home.at(tmp_path / "reference"), **KILLABLE)
-        assert train(reference).state == "finished"
+        assert start(reference).wait(300) == 0  # with the threads of a process of its own
         run = digits_run(home, **KILLABLE)
 
         process = start(run)
@@ -131,7 +131,7 @@ class TestKilled:
             "phase": [{**head, "epochs": 300}, {**head, "epochs": 40, "freeze": "top:3"}],
         }
         reference = digits_run(Home.at(tmp_path / "reference"), **tables)
-        assert train(reference).state == "finished"
+        assert start(reference).wait(300) == 0  # with the threads of a process of its own
         run = digits_run(home, **tables)
         for attempt, until in enumerate((20, 70, 310)):
             process = start(run, *(["--resume"] if attempt else []))
