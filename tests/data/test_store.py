@@ -386,6 +386,15 @@ class TestEviction:
         assert cache.cache_limit(tmp_path) == 250_000_000
 
 
+def test_another_jpeg_library_has_keys_of_its_own(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = table.splits["train"].pool
+    before = image_key(pool, 24, "crop")
+    monkeypatch.setattr(Image.core, "libjpeg_turbo_version", "1.0", raising=False)
+    assert image_key(pool, 24, "crop") != before
+
+
 def test_keys_are_fit_for_file_names(table: Table) -> None:
     key = image_key(table.splits["train"].pool, 24, "crop")
     assert key.isalnum() and len(key) == 40

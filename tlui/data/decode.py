@@ -3,7 +3,8 @@
 Formats are told by content, never by suffix: JPEG (MPO too), PNG, BMP, GIF and WebP (first
 frame), TIFF (first page). CMYK, gray, 16-bit gray (divided by 257, rounded), bilevel, palette and
 alpha come out as RGB; what is transparent is laid on white, as a browser page shows it. EXIF
-orientation is applied. The same bytes give the same pixels on every machine with the same Pillow.
+orientation is applied. The same bytes give the same pixels on every machine with the
+same Pillow and JPEG library.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import PIL
+import PIL.Image
 
 from tlui.data.block import Block
 from tlui.data.cache import Lease, NoRoomError, find, obtain
@@ -31,6 +31,8 @@ from tlui.recipe.sources import SplitName
 __all__ = ["Images", "cpus", "fill", "image_key", "lacks", "load", "open_images"]
 
 PIXELS = "images.u8"
+JPEG = ("jpeglib_version", "libjpeg_turbo_version")
+"""Of the library that Pillow was built with; distributions take their own."""
 NAMED = 1000
 """Bad images that one message names."""
 
@@ -187,7 +189,8 @@ def _pools(table: Table) -> list[Pool]:
 
 def image_key(pool: Pool, size: int, method: Resize) -> str:
     """The cache key of a pool's images: everything that shapes them."""
-    parts = ["images 1", PIL.__version__, pool.fingerprint, str(size), method]
+    jpeg = [getattr(PIL.Image.core, name, None) for name in JPEG]
+    parts = ["images 1", PIL.__version__, str(jpeg), pool.fingerprint, str(size), method]
     return digest([part.encode() for part in parts])[:40]
 
 
