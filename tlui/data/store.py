@@ -189,7 +189,8 @@ def _pools(table: Table) -> list[Pool]:
 
 def image_key(pool: Pool, size: int, method: Resize) -> str:
     """The cache key of a pool's images: everything that shapes them."""
-    jpeg = [getattr(PIL.Image.core, name, None) for name in JPEG]
+    core = vars(PIL.Image)["core"]
+    jpeg = [getattr(core, name, None) for name in JPEG]
     parts = ["images 1", PIL.__version__, str(jpeg), pool.fingerprint, str(size), method]
     return digest([part.encode() for part in parts])[:40]
 
