@@ -170,6 +170,9 @@ class TestRequests:
         bench.start()
         bench.running(run)
         control.stop(bench.home, run)
+        assert not any((run.requests / word).exists() for word in ("stop", "interrupt")), (
+            "heard by signal and found as a file it would pass for two, and end evaluation"
+        )
         bench.until(run, "stopped")
         assert run.read_result() is not None
 

@@ -78,15 +78,8 @@ def stop(home: Home, run: RunDirectory, mode: Mode = "stop") -> str:
     away = seen.state == "stale" and not seen.alive
     if away and mode == "kill" and not _moves(run):
         return _give_up(home, run, seen)
-    word = run.kill_request(seen.status.attempt) if mode == "kill" else run.requests / mode
-    try:
-        write_text(word, f"{time.time():.0f}\n", sync=False)
-    except OSError as error:
-        if not here:  # a full disk: a trainer of this host hears the signal all the same
-            raise TluiError(
-                f"{run.requests}: cannot be written ({error.strerror}); free some space "
-                "or mend its permissions"
-            ) from error
+    if mode == "kill" or not here:
+        _leave_word(run, seen.status.attempt, mode, heard=here)
     withdraw(run, mode)
     with Claims(home).still():  # a trainer may go on to another run, which this is not meant for
         trainer = _trainer_of(home, run)
@@ -215,6 +208,24 @@ def _resumed_elsewhere(home: Home, run: RunDirectory) -> bool:
         _give_up(home, run, seen)  # its node died, and its cluster knows
     submit_children_again(home, run)
     return False
+
+
+def _leave_word(run: RunDirectory, attempt: int, mode: Mode, heard: bool) -> None:
+    """Write down what is asked of a run, for those that no signal of ours reaches. One that a
+    signal reaches as well could take it for a second request, which ends evaluation, too.
+
+    Args:
+        heard: Whether its trainer hears of it all the same, be the disk full.
+    """
+    word = run.kill_request(attempt) if mode == "kill" else run.requests / mode
+    try:
+        write_text(word, f"{time.time():.0f}\n", sync=False)
+    except OSError as error:
+        if not heard:
+            raise TluiError(
+                f"{run.requests}: cannot be written ({error.strerror}); free some space "
+                "or mend its permissions"
+            ) from error
 
 
 def _give_up(home: Home, run: RunDirectory, seen: Observed) -> str:
