@@ -274,7 +274,7 @@ async def test_stopping_asks_first(open_app: Open, make: Make) -> None:
     try:
         assert trainer.stdout is not None
         trainer.stdout.readline()
-        run = make(name="live", state="running", owner=identify(trainer.pid))
+        make(name="live", state="running", owner=identify(trainer.pid))
         async with open_app().run_test() as pilot:
             await ready(pilot)
             await pilot.press("x")
