@@ -150,7 +150,7 @@ def test_files_of_a_run(home: Home, capfd: Capture, most: int) -> None:
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("most", [12, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("most", [8, pytest.param(1000, marks=pytest.mark.slow)])
 def test_the_index(home: Home, capfd: Capture, most: int) -> None:
     """The same runs are listed, and what is listed of them is what their files say."""
     chance = random.Random(most)

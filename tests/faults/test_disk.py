@@ -233,10 +233,11 @@ def test_a_disk_that_fills_up_at_random_instants(
         attempts, known = 1, 0
         for number in range(fills):
             epoch_reached(run, len(load(run).epochs) + 1)
-            wait_for(lambda: (run.checkpoints / "last.npz").exists(), "a checkpoint", SLOW_SECONDS)
+            best = run.checkpoints / "best.npz"
+            wait_for(best.exists, "a checkpoint", SLOW_SECONDS)
             time.sleep(chance.uniform(0, 2))  # a random instant, not a synchronisation
             _, trainer = bench.holders(run)
-            size = (run.checkpoints / "last.npz").stat().st_size
+            size = best.stat().st_size
             (disk / "reserve").write_bytes(bytes(chance.choice((0, 1, 2)) * size))
             fill(disk)
             (disk / "reserve").unlink()  # room for a checkpoint or so, or for none
