@@ -10,13 +10,14 @@ import pytest
 from textual.widgets import Input
 from tui.driving import Open, ready, screen_text, shows, type_text, until
 
+from tlui.errors import TluiError
 from tlui.recipe.catalogue import weights_file
 from tlui.recipe.preset import load_preset
 from tlui.runs.directory import Home
 from tlui.scheduler import order
 from tlui.tui.draft import Draft
 from tlui.tui.screens.new import NewScreen, complete
-from tlui.tui.screens.presets import PresetModal
+from tlui.tui.screens.presets import PresetModal, save
 from tlui.tui.screens.runs import RunsScreen
 from tlui.tui.widgets.form_sheet import FormSheet
 
@@ -333,3 +334,13 @@ async def test_what_is_to_mend_is_unfolded_first(open_app: Open) -> None:
         await pilot.press("n")
         text = await shows(pilot, "1 to mend", "! path", "must not be empty")
         assert "8 evaluate" in text  # every section's heading is still there
+
+
+def test_a_preset_never_replaces_what_came_meanwhile(tmp_path: Path) -> None:
+    path, link = tmp_path / "mine.toml", tmp_path / "link.toml"
+    assert save(path, "version = 1\n") == (str(path), f"saved {path}")
+    link.symlink_to(tmp_path / "nowhere")
+    for taken in (path, link):
+        with pytest.raises(TluiError, match="already exists"):
+            save(taken, "other")
+    assert path.read_text() == "version = 1\n" and not (tmp_path / "nowhere").exists()

@@ -137,8 +137,12 @@ class SaveModal(Modal):
 
 
 def save(path: Path, toml: str) -> tuple[str, str]:
-    """Write a preset; may block."""
-    from tlui.runs.files import write_text
+    """Write a preset; may block.
 
-    write_text(path, toml)
+    Raises:
+        TluiError: It cannot be written, or such a file is there by now.
+    """
+    from tlui.runs import export
+
+    export.save(str(path), False, lambda out: out.write(toml))
     return str(path), f"saved {path}"
