@@ -62,6 +62,8 @@ class FakeSlurm:
         self.asked: list[list[str]] = []
         self.refuses = ""
         self.down = False
+        self.leaving = 0
+        """After so many more questions no job is completing any more."""
 
     def __call__(self, arguments: Sequence[str], given: bytes) -> Answer:
         self.asked.append(list(arguments))
@@ -85,6 +87,10 @@ class FakeSlurm:
 
     def squeue(self, words: list[str], _: str) -> Answer:
         assert f"--user={os.geteuid()}" in words, "other people's jobs are none of ours"
+        self.leaving -= 1
+        for job in self.jobs.values():
+            if job[0] == "COMPLETING" and self.leaving == 0:
+                job[0] = "COMPLETED"
         rows = [f"{job}|{s}|{reason}|{comment}" for job, (s, reason, comment) in self.jobs.items()]
         return Answer(0, "\n".join(rows), "")
 
@@ -443,6 +449,23 @@ class TestStoppingAndResuming:
         with pytest.raises(TluiError, match="it is stale"):
             control.resume(home, run)
         cluster.jobs["1"][0] = "NODE_FAIL"
+        control.resume(home, run)
+        start(home)
+        assert state(run) == "queued" and cluster.of(run) == "2"
+
+    def test_a_run_resumed_while_its_job_leaves_gets_another(
+        self, home: Home, cluster: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (run,) = make(home).values()
+        start(home)
+        write_status(run.status, Status("stopped", attempt=1))
+        cluster.jobs["1"][0] = "COMPLETING"
+        with monkeypatch.context() as impatient:
+            impatient.setattr(handover, "LEAVING_SECONDS", 0.0)
+            with pytest.raises(TluiError, match="its job is there: Slurm job 1 is completing"):
+                control.resume(home, run)
+        assert state(run) == "stopped"
+        cluster.leaving = 2
         control.resume(home, run)
         start(home)
         assert state(run) == "queued" and cluster.of(run) == "2"

@@ -30,6 +30,7 @@ from tlui.runs.status import (
 from tlui.scheduler import order
 from tlui.scheduler.backends import placed_on
 from tlui.scheduler.backends.handover import (
+    await_end,
     forget_job,
     lost,
     submit_again,
@@ -206,6 +207,8 @@ def _resumed_elsewhere(home: Home, run: RunDirectory) -> bool:
         return True
     if seen.state == "stale" and lost(run):
         _give_up(home, run, seen)  # its node died, and its cluster knows
+    elif seen.state in RESUMABLE:
+        await_end(run)
     submit_children_again(home, run)
     return False
 

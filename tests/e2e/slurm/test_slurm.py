@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from e2e.terminal import Terminal
 
 from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.events import EventReader
 from tlui.runs.status import LIVE, read_status
 from tlui.scheduler.backends.handover import noted_job
 
+ROOT = Path(__file__).parents[3]
 EPOCHS = 30
 ENDLESS = 100_000
 HEAD = """
@@ -86,6 +90,12 @@ def frozen() -> Iterator[Callable[[RunDirectory], bool]]:
     finally:
         for pid in pids.values():
             os.kill(pid, signal.SIGCONT)
+
+
+def epochs_shown(screen: str) -> int:
+    """The n of `epoch n/N`; 0 where it does not show."""
+    found = re.search(rf"epoch (\d+)/{ENDLESS}\b", screen.replace(",", ""))
+    return int(found[1]) if found else 0
 
 
 def has_pending(pid: int, number: int) -> bool:
@@ -167,6 +177,35 @@ def test_stopping_a_waiting_run_cancels_its_job(cluster, home: Home, write) -> N
     assert said.returncode == 0, said.stderr
     assert waiting.observe().state == "stopped"
     assert cluster.jobs()[job_of(cluster, waiting)][0] == "CANCELLED"
+
+
+def test_the_app_shows_stops_and_resumes_a_run_of_the_cluster(cluster, home: Home, write) -> None:
+    (run,) = cluster.submit(home, write(epochs=ENDLESS), "--name", "far away").values()
+    command = [sys.executable, "-m", "tlui.cli.main"]
+    terminal = Terminal(command, {**cluster.env, "LC_ALL": "C.UTF-8", "PYTHONPATH": str(ROOT)})
+    try:
+        terminal.wait("far away", "running")
+        terminal.press("Q")
+        terminal.wait("queue", "far away", "cpu on ")
+        terminal.press("Escape", "Enter")
+        terminal.wait("far away #", "charts")
+        seen = len(cluster.epochs(run))
+        terminal.wait_for(lambda screen: epochs_shown(screen) > seen, "new epochs")
+        terminal.press("x")
+        terminal.wait("Stop", "far away", "y ")
+        terminal.press("y")
+        cluster.until(run, "stopped")
+        terminal.wait("stopped")
+        stopped = run.read_result()
+        assert stopped["epochs"] >= seen and stopped["metrics"]["test_accuracy"] > 0
+        terminal.press("R")
+        cluster.until(run, "running")
+        terminal.wait_for(lambda screen: epochs_shown(screen) > stopped["epochs"], "more epochs")
+        assert job_of(cluster, run) == noted_job(run)["job"], "it went on there"
+        assert cluster.tlui("stop", run.id).returncode == 0
+        cluster.until(run, "stopped")
+    finally:
+        terminal.close()
 
 
 def test_a_failed_parent_fails_its_child_with_the_reason(

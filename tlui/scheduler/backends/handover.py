@@ -24,6 +24,9 @@ from tlui.scheduler import order
 from tlui.scheduler.backends import backend, dependencies, hints, placed_on
 from tlui.scheduler.backends.base import Hint, Mode
 
+LEAVING_SECONDS = 30.0
+"""How long the job of a run that has ended may take to leave."""
+
 
 def note_job(run: RunDirectory, on: str, job: str, attempt: int) -> None:
     """Note that a run has this job for this attempt; an empty `job` means it was refused."""
@@ -123,6 +126,23 @@ def lost(run: RunDirectory) -> Hint | None:
         return None
     hint = backend(on).state([run])[run.id]
     return hint if hint.vanished else None
+
+
+def await_end(run: RunDirectory) -> None:
+    """Wait until the job of a run that has ended is gone, too: it leaves a moment later, and what
+    is queued meanwhile would count on it.
+
+    Raises:
+        TluiError: It stays.
+    """
+    until = time.monotonic() + LEAVING_SECONDS
+    while (hint := backend(placed_on(run)).state([run])[run.id]).state == "runs":
+        if time.monotonic() > until:
+            raise TluiError(
+                f"{run.id}: cannot be resumed while its job is there: {hint.reason}; "
+                "try again when it is gone"
+            )
+        time.sleep(0.2)
 
 
 def forget_job(run: RunDirectory) -> None:
