@@ -268,6 +268,7 @@ def test_whatever_a_run_is_called_word_of_it_is_text(
     "config",
     [
         '[notify]\ncommand = "/no/such/thing"\n',
+        '[notify]\ncommand = "false"\n',
         '[notify]\ncommand = "sh -c \\"unbalanced"\n',
         '[notify]\nwebhook = "http://127.0.0.1:1/"\n',
         '[notify]\nwebhook = "http://127.0.0.1:port/"\n',

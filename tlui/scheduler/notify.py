@@ -154,7 +154,9 @@ def _send(wanted: Notify, message: dict[str, str]) -> None:
         env = {**os.environ, **{f"TLUI_{key.upper()}": text for key, text in message.items()}}
         try:
             argv = shlex.split(given) if isinstance(given, str) else list(given)
-            subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, timeout=COMMAND_SECONDS)
+            subprocess.run(
+                argv, env=env, stdin=subprocess.DEVNULL, timeout=COMMAND_SECONDS, check=True
+            )
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             print(f"tlui: notify.command failed: {error}", file=sys.stderr)
     if wanted.webhook:
