@@ -274,6 +274,17 @@ class TestSubmitting:
         assert len(cluster.submitted) == 3
         assert state(head) == "queued" and not head.observe().reason
 
+    def test_a_damaged_preset_keeps_no_other_run_from_slurm(
+        self, home: Home, cluster: FakeSlurm
+    ) -> None:
+        (damaged,), (sound,) = make(home).values(), make(home).values()
+        damaged.preset.write_text("this is no preset")
+        with pytest.raises(TluiError, match=r"preset\.toml: line 1"):
+            start(home)
+        assert [job[2] for job in cluster.jobs.values()] == [f"tlui {sound.id}"]
+        assert f"{damaged.preset}: line 1" in damaged.observe().reason
+        assert start(home) == [], "said once"
+
     def test_a_job_whose_submitter_died_is_not_submitted_twice(
         self, home: Home, cluster: FakeSlurm
     ) -> None:

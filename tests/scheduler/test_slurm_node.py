@@ -230,6 +230,16 @@ class TestParents:
 
         assert Late(home, child, ends("finished")).work() == 0
 
+    def test_a_damaged_preset_fails_its_run(self, home: Home) -> None:
+        parent = made(home, Status("finished"))
+        write_json(parent.result, {"version": 1})
+        child = made(home, parents=[parent.id], choose_parent=True)
+        child.preset.write_text("this is no preset")
+        node = Trial(home, child, ends("finished"))
+        assert node.work() == 1 and node.starts == 0
+        seen = child.observe()
+        assert seen.state == "failed" and "preset.toml: line 1" in seen.reason
+
     def test_a_child_of_an_interrupted_parent_stays_queued_and_says_why(self, home: Home) -> None:
         parent = made(home, Status("interrupted"))
         child = made(home, parents=[parent.id])

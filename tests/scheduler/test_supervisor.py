@@ -147,6 +147,20 @@ class TestQueueGoesOn:
         assert bench.state(other) == "finished"
         assert bench.starts() == [parent.id, other.id]
 
+    def test_a_damaged_preset_fails_its_run_and_nobody_else(self, bench: Bench) -> None:
+        parent = bench.add("finish")
+        bench.start()
+        bench.ended(parent)
+        bench.quiet()
+        child = bench.add("finish-child", parents=[parent.id], choose_parent=True)
+        child.preset.write_text("this is no preset")
+        other = bench.add("finish-other")
+        assert bench.start() == [other.id]
+        bench.ended(other)
+        seen = child.observe()
+        assert seen.state == "failed" and f"{child.preset}: line 1" in seen.reason
+        assert seen.status.advice.startswith("Once preset.toml is mended, tlui resume")
+
     def test_an_interrupted_parent_is_waited_for(self, bench: Bench) -> None:
         parent = bench.add("wait")
         child = bench.add("finish", parents=[parent.id])

@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tlui.errors import TluiError
 from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.status import Observed, Status, read_status, write_status
 from tlui.scheduler import order
@@ -22,6 +23,8 @@ OWN_WEIGHTS = ("last.npz", "last-previous.npz")
 """Checkpoints a run goes on from; with one of them it needs nobody else's weights any more."""
 TO_COME = ("queued", "starting", "running", "evaluating", "stale", "interrupted")
 """States of a run that may still have a result."""
+LOST, DAMAGED = "Once the other has finished", "Once preset.toml is mended"
+"""What must be done for a run that cannot start."""
 
 
 @dataclass(frozen=True)
@@ -160,31 +163,46 @@ def best(runs: list[RunDirectory]) -> RunDirectory:
     return max(runs, key=merit)
 
 
-def take_parent(run: RunDirectory, parent: str) -> None:
+def take_parent(run: RunDirectory, parent: str) -> str:
     """Write which run a queued one starts from into its preset.toml, if that is still open.
 
     Any number of starters may do this: they write the same.
+
+    Returns:
+        Why it cannot be written, which is this run's end and nobody else's; '' where it is.
     """
     from tlui.recipe.toml import experiment_to_toml, load_experiment
     from tlui.runs.files import write_text
 
-    experiment = load_experiment(run.preset)
-    wanted = experiment.start_from
-    if wanted is None or wanted.run == parent:
-        return
-    resolved = wanted.model_copy(update={"experiment": None, "run": parent})
-    write_text(
-        run.preset, experiment_to_toml(experiment.model_copy(update={"start_from": resolved}))
-    )
+    try:
+        experiment = load_experiment(run.preset)
+        wanted = experiment.start_from
+        if wanted is None or wanted.run == parent:
+            return ""
+        resolved = wanted.model_copy(update={"experiment": None, "run": parent})
+        chosen = experiment.model_copy(update={"start_from": resolved})
+        write_text(run.preset, experiment_to_toml(chosen))
+    except TluiError as error:
+        return f"cannot start: {error}"
+    except OSError as error:
+        return f"cannot start: {run.preset}: {error.strerror or error}"
+    return ""
 
 
-def fail(home: Home, run: RunDirectory, reason: str) -> Status | None:
-    """End a queued run that can never start; None when somebody else has it."""
+def fail(home: Home, run: RunDirectory, reason: str, first: str = LOST) -> Status | None:
+    """End a queued run that cannot start; None when somebody else has it.
+
+    Args:
+        home: The store.
+        run: The run.
+        reason: Why it cannot.
+        first: What must be done before it can be queued again.
+    """
     with Claims(home).holding(run.id) as held:
         status = read_status(run.status)
         if not held or status is None or status.state != "queued":
             return None
-        advice = f"Once the other has finished, tlui resume {run.id} queues this one again"
+        advice = f"{first}, tlui resume {run.id} queues this one again"
         failed = replace(status, state="failed", reason=reason, advice=advice, ended=time.time())
         write_status(run.status, failed)
         order.remove(home, run.id)

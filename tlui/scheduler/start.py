@@ -29,7 +29,7 @@ from tlui.scheduler.devices import Device, choose, label, list_devices
 from tlui.scheduler.ending import log_tail, not_started, note, settle
 from tlui.scheduler.launch import open_log, shortage
 from tlui.scheduler.notify import News
-from tlui.scheduler.parents import fail, readiness, take_parent
+from tlui.scheduler.parents import DAMAGED, fail, readiness, take_parent
 from tlui.scheduler.supervisor import MINE, NO_PROCESS, Orders
 
 LEAST_BYTES = 64 * 1024
@@ -129,8 +129,10 @@ def start_next(
         choice = choose(wishes, count, devices, claims)
         if not ready.ready or not choice.devices:
             continue
-        if ready.parent:
-            take_parent(run, ready.parent)
+        if ready.parent and (problem := take_parent(run, ready.parent)):
+            if failed := fail(home, run, problem, DAMAGED):
+                news.add(run, failed)
+            continue
         orders = Orders(
             devices=tuple(device.key for device in choice.devices),
             label=label(choice.devices, count),

@@ -132,9 +132,17 @@ class SlurmBackend:
         dependencies: Mapping[str, Collection[str]],
     ) -> None:
         """Submit runs, parents first; see `Backend.submit`."""
+        from tlui.recipe.toml import load_experiment
+
         jobs = self._live_jobs(home, dependencies) if any(dependencies.values()) else {}
         refused: dict[str, list[str]] = {}
-        for batch in batches(runs, dependencies):
+        sound: list[tuple[RunDirectory, Experiment]] = []
+        for run in runs:
+            try:
+                sound.append((run, load_experiment(run.preset)))
+            except TluiError as error:
+                refused.setdefault(str(error), []).extend(_refuse([run], str(error)))
+        for batch in batches(sound, dependencies):
             problem = _unmet(home, batch, jobs)
             if not problem:
                 answer = self._command(
@@ -219,15 +227,12 @@ def parse(listing: str) -> Iterable[Job]:
 
 
 def batches(
-    runs: Sequence[RunDirectory], dependencies: Mapping[str, Collection[str]]
+    runs: Iterable[tuple[RunDirectory, Experiment]], dependencies: Mapping[str, Collection[str]]
 ) -> list[Batch]:
     """Runs that can share an array: of one experiment, with the same resources and parents."""
-    from tlui.recipe.toml import load_experiment
-
     found: dict[tuple[str, ...], Batch] = {}
     number = 0
-    for run in runs:
-        experiment = load_experiment(run.preset)
+    for run, experiment in runs:
         parents = frozenset(dependencies.get(run.id, ()))
         origin = experiment.origin
         kind = (

@@ -38,7 +38,7 @@ from tlui.scheduler.claims import Claims
 from tlui.scheduler.ending import give_up
 from tlui.scheduler.notify import News
 from tlui.scheduler.order import Wishes
-from tlui.scheduler.parents import fail, readiness, take_parent
+from tlui.scheduler.parents import DAMAGED, LOST, fail, readiness, take_parent
 from tlui.scheduler.start import devices_wanted
 from tlui.scheduler.supervisor import Orders
 
@@ -199,13 +199,14 @@ class Node:
             if ready.ready or ready.failed or self._clock() > until or self.came:
                 break
             self._sleep(POLL_SECONDS)
+        reason, first = ready.reason, LOST
         if ready.ready:
-            if ready.parent:
-                take_parent(self.run, ready.parent)
-            return True
-        self.say(ready.reason)
-        if ready.failed:
-            fail(self.home, self.run, ready.reason)
+            reason, first = take_parent(self.run, ready.parent) if ready.parent else "", DAMAGED
+            if not reason:
+                return True
+        self.say(reason)
+        if ready.ready or ready.failed:
+            fail(self.home, self.run, reason, first)
             self._tell()
         elif (status := read_status(self.run.status)) and status.state == "queued":
             advice = f"Once the other has ended, tlui resume {self.run.id} submits this one again"
