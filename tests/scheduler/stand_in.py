@@ -4,9 +4,9 @@
 `wait…` until the home holds a file `go-NAME` (or `go`), `fail…`, `diverge…`, `crash…` (SIGSEGV),
 `die…` (SIGKILL), `mute…` (exit 0 without a word), `deaf…` waits and ignores SIGINT.
 With `again` in its name it takes another run when it has finished, as the real trainer does.
-Every start appends the run's id to `<home>/starts`; a process leaves in `<home>/coming` which runs
-it was told may follow. It is started without site-packages (-S), for
-speed, and so finds tlui beside the tests.
+Every start appends the run's id to `<home>/starts`, and to `<home>/coming` a line of the runs it
+was told may follow. It is started without site-packages (-S), for speed, and so finds tlui beside
+the tests.
 """
 
 import os
@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tlui.runs.directory import RunDirectory
 from tlui.runs.events import EventWriter
 from tlui.runs.files import write_json
+from tlui.runs.line import COMING, DONE, NEXT, NextRun
 from tlui.runs.process import identify
 from tlui.runs.status import read_status, write_status
 
@@ -98,20 +99,26 @@ def main(run: RunDirectory) -> int:
     return 130 if asked else 0
 
 
+def note(run: RunDirectory, coming: list[str]) -> None:
+    with (run.path.parent.parent / "coming").open("a") as file:
+        file.write(" ".join(coming) + "\n")
+
+
 def next_run(line: socket.socket) -> RunDirectory | None:
-    line.sendall(b"done\n")
-    told = line.recv(4096)
-    if not told:
+    line.sendall(DONE)
+    found = NextRun.receive(line)
+    if found is None:
         return None
-    run = RunDirectory(Path(os.fsdecode(told.removesuffix(b"\n"))))
+    run = RunDirectory(found.folder)
+    note(run, found.coming)
     log = os.open(run.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     return run
 
 
 run: RunDirectory | None = RunDirectory(Path(sys.argv[1]))
-(run.path.parent.parent / "coming").write_text(os.environ.get("TLUI_COMING", ""))
-line = socket.socket(fileno=int(os.environ["TLUI_NEXT"])) if "TLUI_NEXT" in os.environ else None
+note(run, os.environ.get(COMING, "").split())
+line = socket.socket(fileno=int(os.environ[NEXT])) if NEXT in os.environ else None
 code = 0
 while run is not None:
     code = main(run)

@@ -18,6 +18,7 @@ from tlui.scheduler import control
 from tlui.scheduler.claims import Claims
 from tlui.scheduler.order import Wishes
 from tlui.scheduler.start import start
+from tlui.scheduler.supervisor import MOST_COMING
 from tlui.scheduler.worker import alike
 
 CONFIG = {"backbone.name": "MobileNetV2", "dataset.path": "/data", "train.devices": 1}
@@ -94,7 +95,20 @@ class TestOneProcess:
         assert pid(first) == pid(bad) != pid(third)
 
 
+def coming(bench: Bench) -> list[list[str]]:
+    """What trainers were told may follow, start by start."""
+    return [line.split() for line in (bench.home.path / "coming").read_text().splitlines()]
+
+
 class TestComing:
+    def test_it_is_told_anew_with_every_run(self, bench: Bench) -> None:
+        runs = [bench.add(f"finish-again-{i}", config=CONFIG) for i in range(MOST_COMING + 4)]
+        bench.start()
+        bench.ended(*runs)
+        bench.quiet()
+        ids = [run.id for run in runs]
+        assert coming(bench) == [ids[i + 1 :][:MOST_COMING] for i in range(len(ids))]
+
     def test_a_process_is_told_what_of_its_kind_waits(self, bench: Bench) -> None:
         first = bench.add("wait-again", config=CONFIG)
         bench.add("finish-other", config={**CONFIG, "backbone.name": "VGG16"})
@@ -291,7 +305,7 @@ class TestOnAGPU:
         assert bench.starts() == [run.id for run in runs]
         assert len({pid(run) for run in runs}) == 1
         assert self.placed(runs) == {"Stand-in (GPU-stand-in)"}
-        assert (bench.home.path / "coming").read_text().split() == [run.id for run in runs[1:]]
+        assert coming(bench)[0] == [run.id for run in runs[1:]]
 
     def test_others_leave_the_gpu_to_the_next(
         self, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

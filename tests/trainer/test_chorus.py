@@ -10,9 +10,9 @@ from training import assert_same_run, last_weights, make_run, photo_experiment
 
 from tlui.recipe.schema import Experiment
 from tlui.runs.history import load
+from tlui.runs.line import COMING
 from tlui.runs.status import Status, read_status, write_status
 from tlui.trainer import chorus, reuse, voices
-from tlui.trainer.relay import COMING
 from tlui.trainer.state import TrainingState
 
 SPLITS = ("train", "val", "test")

@@ -7,6 +7,7 @@ import weakref
 import pytest
 from training import assert_same_arrays, assert_same_run, make_run, photo_experiment, start
 
+from tlui.runs.line import NextRun
 from tlui.runs.status import read_status
 from tlui.trainer import feature_feed, prepare, reuse
 from tlui.trainer.model.build import build
@@ -163,7 +164,7 @@ class TestRelay:
         theirs.close()
         assert ours.recv(100) == b"done\n"
         assert trainer.poll() is None
-        ours.sendall(f"{runs[1].path}\n".encode())
+        NextRun(runs[1].path, []).send(ours)
         assert ours.recv(100) == b"done\n"
         ours.close()
         assert trainer.wait(60) == 0

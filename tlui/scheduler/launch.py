@@ -19,17 +19,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tlui.runs.files import FILE_MODE
+from tlui.runs.line import DONE, NEVER_STARTED, NEXT, NextRun
 from tlui.scheduler.claims import CPU
 
-NEVER_STARTED = 127
 BLOCKED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 """Signals that reach a trainer once it listens, and no sooner."""
-NEXT = "TLUI_NEXT"
-"""Environment variable with the number of the socket on which a trainer may get another run."""
-COMING = "TLUI_COMING"
-"""Environment variable with the ids of runs of a kind that wait: it may be handed them."""
-DONE = b"done\n"
-"""What a trainer says there that finished its run and could take another."""
 
 SHORTAGES = {
     errno.EAGAIN: "you may have no more processes (ulimit -u); end some",
@@ -79,10 +73,10 @@ class Line:
         except OSError:
             return False
 
-    def send(self, folder: Path) -> bool:
+    def send(self, run: NextRun) -> bool:
         """Hand the trainer another run, which must be recorded as its own; False if it is gone."""
         try:
-            self.ours.sendall(os.fsencode(folder) + b"\n", socket.MSG_NOSIGNAL)
+            run.send(self.ours)
         except OSError:
             return False
         return True

@@ -24,12 +24,13 @@ from typing import TYPE_CHECKING
 
 from tlui.errors import TluiError
 from tlui.runs.directory import Home, RunDirectory
+from tlui.runs.line import COMING, NextRun
 from tlui.runs.process import Identity, identify, liveness
 from tlui.runs.status import Status, read_status, write_status
 from tlui.scheduler import order
 from tlui.scheduler.claims import CPU, Claims
 from tlui.scheduler.ending import mark, not_started, note, oom_kills, settle
-from tlui.scheduler.launch import COMING, environment, shortage
+from tlui.scheduler.launch import environment, shortage
 from tlui.scheduler.signals import Signals
 from tlui.scheduler.worker import Worker, alike, kill_group, may_go_on
 
@@ -280,7 +281,7 @@ def _train(
         while True:
             claims.name_trainer(run.id, worker.identity)
             write_status(run.status, replace(starting, owner=worker.identity))
-            if worker.go(run):
+            if worker.go(NextRun(run.path, alikes)):
                 break
             worker.bury()  # died while it waited: this run gets a process of its own
             worker.prepare(command, arguments, env, run.log, goes_on)

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlui.runs.directory import RunDirectory
+from tlui.runs.line import NextRun
 from tlui.runs.process import Identity, identify
 from tlui.scheduler.claims import CPU
 from tlui.scheduler.launch import Gated, Line, spawn
@@ -131,11 +132,11 @@ class Worker:
             self._forkserver.close()
             self._forkserver = None
 
-    def go(self, run: RunDirectory) -> bool:
+    def go(self, run: NextRun) -> bool:
         """Let it train a run whose status and claim name it by now; False where it is gone."""
         if self.waits:
             self.waits = False
-            return self._line is not None and self._line.send(run.path)
+            return self._line is not None and self._line.send(run)
         if self._child is not None:
             self._child.go()
         return True

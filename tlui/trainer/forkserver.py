@@ -21,11 +21,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from tlui.runs.line import NEVER_STARTED, NEXT
 from tlui.trainer import __main__ as trainer
-from tlui.trainer.relay import NEXT
 from tlui.trainer.signals import SIGNALS
 
-NEVER_STARTED = 127
 MOST_BYTES = 1 << 20
 MOST_HANDLES = 3
 

@@ -1,8 +1,8 @@
 """A trainer that takes another run when it has finished one.
 
-The supervisor that owns it may leave a socket in `TLUI_NEXT`. A trainer that finished a run in
-good health says `done` there and waits; the supervisor answers with the directory of the next run,
-which by then is claimed and named as this process's, or closes its end. A supervisor that dies
+The supervisor that owns it may leave it a line (`runs.line`). A trainer that finished a run in good
+health says so there and waits; the supervisor answers with the next run, which by then is claimed
+and named as this process's, or closes its end. A supervisor that dies
 closes it too, so a trainer never outlives its last run. Requests and signals that come between
 two runs were meant for the one that is over and are dropped with it.
 """
@@ -16,13 +16,9 @@ from pathlib import Path
 
 from tlui.runs.directory import RunDirectory
 from tlui.runs.files import FILE_MODE
+from tlui.runs.line import COMING, DONE, NEXT, NextRun
 from tlui.trainer.failure import FINISHED
 
-NEXT = "TLUI_NEXT"
-"""Environment variable with the number of the socket."""
-COMING = "TLUI_COMING"
-"""Environment variable with the ids of runs of a kind that wait when this process starts."""
-DONE = b"done\n"
 MOST_RUNS = 100
 MOST_GROWTH = 512 * 2**20
 """Bytes this process may grow after its first run before a fresh one takes its place."""
@@ -60,13 +56,11 @@ class Relay:
             return None
         try:
             self._socket.sendall(DONE)
-            told = b""
-            while not told.endswith(b"\n"):
-                part = self._socket.recv(4096)
-                if not part:
-                    return None
-                told += part
-            run = RunDirectory(Path(os.fsdecode(told[:-1])))
+            found = NextRun.receive(self._socket)
+            if found is None:
+                return None
+            os.environ[COMING] = " ".join(found.coming)
+            run = RunDirectory(found.folder)
             _print_to(run)
             return run
         except OSError:
