@@ -18,7 +18,7 @@ from tlui.scheduler.order import Wishes
 from tlui.tui import watch
 from tlui.tui.screens.board import BoardScreen
 from tlui.tui.screens.compare import CompareScreen
-from tlui.tui.screens.modals import ConfirmModal, HelpModal, PaletteModal
+from tlui.tui.screens.modals import Answers, ConfirmModal, HelpModal, PaletteModal
 from tlui.tui.screens.new import NewScreen
 from tlui.tui.screens.queue import QueueScreen
 from tlui.tui.screens.run import RunScreen
@@ -235,7 +235,8 @@ async def test_deleting_asks_first(open_app: Open, store: list[RunDirectory]) ->
         await ready(pilot)
         await pilot.press("end", "D")
         assert isinstance(pilot.app.screen, ConfirmModal)
-        await pilot.press("n")
+        await pilot.press("enter", "n")
+        assert isinstance(pilot.app.screen, RunsScreen)
         assert store[-1].path.exists()
         await pilot.press("D", "y")
         await until(pilot, lambda: not store[-1].path.exists())
@@ -282,6 +283,9 @@ async def test_stopping_asks_first(open_app: Open, make: Make) -> None:
             await pilot.press("escape")
             assert trainer.poll() is None
             await pilot.press("x", "enter")
+            assert isinstance(pilot.app.screen, ConfirmModal)
+            assert trainer.poll() is None
+            await pilot.click(Answers, offset=(1, 0))
             await shows(pilot, "will stop at its next step")
         assert trainer.wait(timeout=10) == 0
     finally:
@@ -384,7 +388,11 @@ async def test_quit_with_runs_alive_says_what_goes_on(
         await shows(pilot, "Leave tlui?", "1 running", "goes on without this window")
         await pilot.press("escape")
         assert isinstance(app.screen, RunsScreen)
-        await pilot.press("q", "y")
+        await pilot.press("q")
+        await shows(pilot, "y or enter leave   n no")
+        await pilot.click(Answers, offset=(19, 0))
+        assert isinstance(app.screen, RunsScreen)
+        await pilot.press("q", "enter")
     assert app.return_code == 0
 
 

@@ -300,8 +300,9 @@ class TluiApp(App[int]):
             self.exit(0)
             return
         text = f"{count_words(self.counts)}: all of it goes on without this window."
+        sentences = [text, "tlui opens it again where it stands."]
         self.push_screen(
-            ConfirmModal("Leave tlui?", [text, "tlui opens it again where it stands."], "leave"),
+            ConfirmModal("Leave tlui?", sentences, "leave", enter=True),
             lambda yes: self.exit(0) if yes else None,
         )
 

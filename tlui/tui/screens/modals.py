@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from textual import events, on
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
@@ -15,7 +16,7 @@ from tlui.errors import TluiError
 from tlui.recipe.place import expanded
 from tlui.runs.text import printable
 from tlui.tui.keys import SCOPES, Key, shown_key
-from tlui.tui.lines import Line, ends, pad, wrap
+from tlui.tui.lines import Line, cells, ends, pad, wrap
 from tlui.tui.screens.framed import pressed_key
 from tlui.tui.widgets.listing import Listing
 from tlui.tui.widgets.sheet import Sheet
@@ -101,32 +102,65 @@ def taken(name: str) -> str:
     return "exists already; choose another name" if exists else ""
 
 
-class ConfirmModal(Modal):
-    """A question; True when it was answered with yes."""
+class Answers(Lines):
+    """The last line of a question; a click on an answer gives it."""
 
-    def __init__(self, question: str, text: Sequence[str], word: str) -> None:
+    class Clicked(Message):
+        """Yes or no was clicked."""
+
+        def __init__(self, yes: bool) -> None:
+            super().__init__()
+            self.yes = yes
+
+    def __init__(self, word: str, enter: bool) -> None:
+        also: Line = [(" or ", "dim"), ("enter", "key")] if enter else []
+        yes: Line = [("y", "key"), *also, (f" {word}", "")]
+        no: Line = [("n", "key"), (" no", "dim")]
+        super().__init__([[*yes, ("   ", ""), *no]])
+        self.yes_ends = cells(yes)
+        self.no_begins = self.yes_ends + 3
+
+    def on_click(self, event: events.Click) -> None:
+        if event.x < self.yes_ends:
+            self.post_message(self.Clicked(True))
+        elif self.no_begins <= event.x < cells(self.text[0]):
+            self.post_message(self.Clicked(False))
+
+
+class ConfirmModal(Modal):
+    """A question; True when it was answered with yes.
+
+    Enter, which also opens a row, answers nothing that cannot be undone: only where `enter` says
+    so, and then the window does.
+    """
+
+    def __init__(
+        self, question: str, text: Sequence[str], word: str, *, enter: bool = False
+    ) -> None:
         super().__init__()
         self.question, self.word = printable(question), word
         self.text = [printable(sentence) for sentence in text]
+        self.enter = enter
 
     def compose(self) -> ComposeResult:
         lines: list[Line] = [[(part, "title")] for part in wrap(self.question, 58)]
         lines += [[(part, "")] for sentence in self.text for part in wrap(sentence, 58)]
-        lines += [
-            [],
-            [("y", "key"), (f" {self.word}   ", ""), ("n", "key"), (" no", "dim")],
-        ]
         with Vertical(id="box"):
-            yield Lines(lines)
+            yield Lines([*lines, []])
+            yield Answers(self.word, self.enter)
 
     def pressed(self, key: str, typing: bool) -> bool:
-        if key in ("y", "Y", "enter"):
+        if key in ("y", "Y") or (key == "enter" and self.enter):
             self.dismiss(True)
         elif key in ("n", "N"):
             self.dismiss(False)
         else:
             return False
         return True
+
+    @on(Answers.Clicked)
+    def _clicked(self, message: Answers.Clicked) -> None:
+        self.dismiss(message.yes)
 
 
 class TextList(Listing):
