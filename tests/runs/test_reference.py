@@ -31,6 +31,15 @@ def test_several_are_listed(home: Home) -> None:
     assert all(run.id in str(caught.value) for run in runs)
 
 
+def test_of_namesakes_the_only_one_that_fits_is_meant(home: Home) -> None:
+    runs = [make_run(home, name="head", created=1e9 + at) for at in range(25)]
+    assert resolve(home, "head", fits=lambda run: run == runs[0]) == runs[0], "the oldest as well"
+    for fitting in ([], runs[:2]):
+        with pytest.raises(TluiError, match="may be any of these"):
+            resolve(home, "head", fits=fitting.__contains__)
+    assert resolve(home, runs[1].id, fits=lambda run: run == runs[0]) == runs[1]
+
+
 def test_id_wins_over_name(home: Home) -> None:
     first = make_run(home)
     make_run(home, name=first.id)

@@ -212,6 +212,7 @@ def _chosen(store: Home, words: list[str] | None, filter: str) -> list[RunDirect
                 raise TluiError(f"nothing that waits matches: {filter}")
             return found
         found = []
+        meant = partial(resolve, store, index=index, fits=line.__contains__)
         for word in words or []:
             if span := PLACES.fullmatch(word):
                 first, last = int(span[1]), int(span[2])
@@ -219,26 +220,19 @@ def _chosen(store: Home, words: list[str] | None, filter: str) -> list[RunDirect
                     raise TluiError(f"{word}: there are places 1 to {len(line)} in the queue", 2)
                 found += line[first - 1 : last]
             else:
-                found.append(_one(word, line, partial(resolve, store, index=index)))
+                found.append(_one(word, line, meant))
     return list(dict.fromkeys(found))
 
 
 def _one(
     word: str, line: list[RunDirectory], resolve: Callable[[str], RunDirectory]
 ) -> RunDirectory:
-    """The run that is meant by a word: at that place in the queue, or of that name; of several
-    namesakes the one that waits."""
+    """The run that is meant by a word: at that place in the queue, or of that name."""
     from tlui.errors import TluiError
 
     place = int(word) if PLACE.fullmatch(word) else 0
     if not 1 <= place <= len(line):
-        try:
-            return resolve(word)
-        except TluiError:
-            waiting = [run for run in line if run.read_meta().get("name") == word]
-            if len(waiting) != 1:
-                raise
-            return waiting[0]
+        return resolve(word)
     there = line[place - 1]
     try:
         run = resolve(word)

@@ -1,13 +1,14 @@
 """Which run a person means: an id or its beginning, a name, `name#2f`, `@last`, `@3`.
 
 `@last` is the run made last, `@1` the same, `@2` the one before. An id wins over a name. What
-fits several runs is refused with the candidates; what fits none, with the nearest.
+fits several runs is refused with the candidates; what fits none, with the nearest. Of several runs
+of one name, a command may mean the only one that it can do anything with.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 
 from tlui.errors import TluiError
@@ -20,15 +21,23 @@ from tlui.runs.text import printable
 
 PREFIX = re.compile(r"#?([0-9a-f]{2,8})")
 LISTED = 8
+NAMESAKES = 10_000
+"""How many runs of one name are looked at."""
+
+Fits = Callable[[RunDirectory], bool]
 
 
-def resolve(home: Home, reference: str, index: Index | None = None) -> RunDirectory:
+def resolve(
+    home: Home, reference: str, index: Index | None = None, fits: Fits | None = None
+) -> RunDirectory:
     """The run that is meant.
 
     Args:
         home: The store.
         reference: What the person typed.
         index: An index that was refreshed; one is opened where not given and needed.
+        fits: Of several runs of that name, the one for which it holds is meant, if it is the only
+            one.
 
     Raises:
         TluiError: No run or several runs fit (code 2); says which are near.
@@ -39,7 +48,15 @@ def resolve(home: Home, reference: str, index: Index | None = None) -> RunDirect
     with Index(home) if index is None else nullcontext(index) as found:
         if index is None:
             found.refresh(budget=0.0)
-        return home.run(_find(found, reference).id)
+        rows = _find(found, reference)
+        if len(rows) > 1 and fits is not None:
+            rows = [row for row in rows if fits(home.run(row.id))] or rows
+        if len(rows) > 1:
+            raise TluiError(
+                f'"{printable(reference)}" may be any of these runs; give an id:\n{_listed(rows)}',
+                2,
+            )
+        return home.run(rows[0].id)
 
 
 def resolve_all(
@@ -57,25 +74,21 @@ def resolve_all(
         return list(dict.fromkeys(resolve(home, each, found) for each in given))
 
 
-def _find(index: Index, reference: str) -> Row:
+def _find(index: Index, reference: str) -> list[Row]:
+    """The runs that may be meant, at least one."""
     if reference.startswith("@"):
-        return _latest(index, reference)
+        return [_latest(index, reference)]
     match = PREFIX.fullmatch(reference)
     by_id = index.by_prefix(match[1]) if match else []
     if len(by_id) == 1:
-        return by_id[0]
-    by_name = index.by_name(reference)
+        return by_id
+    by_name = index.by_name(reference, NAMESAKES)
     if not by_name and "#" in reference:
         name, _, prefix = reference.rpartition("#")
-        namesakes = index.by_name(name.rstrip(), 10_000)
+        namesakes = index.by_name(name.rstrip(), NAMESAKES)
         by_name = [row for row in namesakes if row.id.startswith(prefix)]
-    if len(by_name) == 1:
-        return by_name[0]
-    several = by_name or by_id
-    if several:
-        raise TluiError(
-            f'"{printable(reference)}" may be any of these runs; give an id:\n{_listed(several)}', 2
-        )
+    if found := by_name or by_id:
+        return found
     raise TluiError(_nothing(index, reference), 2)
 
 

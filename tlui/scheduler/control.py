@@ -134,6 +134,12 @@ def resume(home: Home, run: RunDirectory, wishes: Wishes | None = None) -> None:
         )
 
 
+def resumable(home: Home, run: RunDirectory) -> bool:
+    """Whether `resume` would take a run, by what is seen of it now."""
+    state = run.observe().state
+    return state in RESUMABLE or (state == "queued" and order.find(home, run.id) is None)
+
+
 def drop(home: Home, run: RunDirectory) -> str:
     """Take a queued run out of the queue; it stays as `stopped` and can be resumed.
 
