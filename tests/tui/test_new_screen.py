@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import tomllib
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tlui.recipe.preset import load_preset
 from tlui.runs.directory import Home
 from tlui.scheduler import order
 from tlui.tui.draft import Draft
+from tlui.tui.screens import new
 from tlui.tui.screens.new import NewScreen, complete
 from tlui.tui.screens.presets import PresetModal, save
 from tlui.tui.screens.runs import RunsScreen
@@ -265,6 +267,27 @@ async def test_from_a_preset_with_what_was_changed(open_app: Open) -> None:
         await pilot.pause()
         await pilot.press("ctrl+u", *"64")
         await shows(pilot, "changed from the preset", "train.batch_size  32 → 64")
+
+
+async def test_keys_wait_for_the_preset_they_are_meant_for(
+    open_app: Open, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, go_on = new.load_draft, threading.Event()
+
+    def slowly(path: Path) -> tuple[Draft, str]:
+        go_on.wait(timeout=10)
+        return read(path)
+
+    monkeypatch.setattr(new, "load_draft", slowly)
+    async with open_app().run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        await pilot.press("n")
+        await shows(pilot, "must not be empty")
+        await pilot.press("ctrl+n", *"quickstart", "enter", "ctrl+t")
+        assert isinstance(pilot.app.screen, NewScreen)
+        go_on.set()
+        await until(pilot, lambda: len(order.entries(home)) == 4)
+        await shows(pilot, "queued 4 runs")
 
 
 async def test_a_named_dataset_without_a_place_says_where_to_give_it(open_app: Open) -> None:

@@ -138,6 +138,7 @@ class TluiApp(App[int]):
 
     async def _take_keys(self) -> None:
         while self._keys:
+            await self._at_rest()
             screen = self.screen
             target = screen.focused or screen
             await super().on_event(self._keys[0])
@@ -147,6 +148,12 @@ class TluiApp(App[int]):
             if self.screen is not screen:
                 await self._settled([self.screen])
             self._keys.popleft()
+
+    async def _at_rest(self) -> None:
+        """Wait until a thread has what the key before asked for, and the next is meant for."""
+        end = time.monotonic() + KEY_SECONDS
+        while (framed := self.framed) and framed.busy and time.monotonic() < end:
+            await asyncio.sleep(GLANCE_SECONDS)
 
     async def _settled(self, nodes: Sequence[MessagePump]) -> None:
         """Wait until widgets, one after the other, have handled what they were sent so far, or

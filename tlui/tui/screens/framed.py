@@ -70,6 +70,11 @@ class Framed(Screen[Any]):
 
     # -- for subclasses
 
+    @property
+    def busy(self) -> bool:
+        """Whether a thread is at what leads to another content or screen; keys wait for that."""
+        return False
+
     def panes(self) -> ComposeResult:
         """The widgets between header and footer."""
         return iter(())

@@ -53,7 +53,11 @@ class NewScreen(Framed):
         self._delays: dict[str, Timer] = {}
         self._data_key = ""
         self._counted: dict[str, list[tuple[int, int]]] = {}
-        self._launching = False
+        self._loading = self._launching = False
+
+    @property
+    def busy(self) -> bool:
+        return self._loading or self._launching
 
     def panes(self) -> ComposeResult:
         with Horizontal(id="body"):
@@ -64,8 +68,7 @@ class NewScreen(Framed):
         super().opened()
         self.set_focus(self.form)
         if self.clone is not None:
-            run = self.tlui.home.run(self.clone)
-            self.tlui.work_on("load", partial(load_draft, run.preset))
+            self._read(self.tlui.home.run(self.clone).preset)
         else:
             self._edited_now()
 
@@ -116,9 +119,12 @@ class NewScreen(Framed):
     def work_ended(self, message: WorkDone | WorkFailed) -> None:
         """A thread has an answer."""
         value: Any = message.value if isinstance(message, WorkDone) else None
+        if message.what == "load":
+            self._loading = False
+        elif message.what == "launch":
+            self._launching = False
         if isinstance(message, WorkFailed):
             if message.what == "launch":
-                self._launching = False
                 self._to_mend(message.text)
             if message.what in ("launch", "load"):
                 self.forecast.refused(message.text)
@@ -137,6 +143,10 @@ class NewScreen(Framed):
             self.form.redraw()
         elif message.what == "launch":
             self._launched(value)
+
+    def _read(self, preset: Path) -> None:
+        self._loading = True
+        self.tlui.work_on("load", partial(load_draft, preset))
 
     def _load(self, draft: Draft) -> None:
         self.draft = draft
@@ -278,7 +288,8 @@ class NewScreen(Framed):
         self._make(start=False)
 
     def _make(self, start: bool) -> None:
-        if self._launching:
+        if self.busy:  # keys wait for it, but not for ever
+            self.say("the preset is still being read" if self._loading else "making the runs …")
             return
         self._launching = True
         toml, only, device, home = (
@@ -302,7 +313,7 @@ class NewScreen(Framed):
 
         def chosen(path: str | None) -> None:
             if path:
-                self.tlui.work_on("load", partial(load_draft, Path(path)))
+                self._read(Path(path))
 
         self.app.push_screen(PresetModal(), chosen)
 
