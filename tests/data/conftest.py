@@ -132,3 +132,18 @@ def write_pcam(tmp_path: Path) -> Callable[..., Path]:
         return root
 
     return write
+
+
+@pytest.fixture
+def pcam_with_damage(write_pcam: Callable[..., Path]) -> Path:
+    """PCam's files, images 8 to 11 of train in a chunk that no longer unpacks."""
+    import h5py
+
+    root = write_pcam()
+    path = root / "camelyonpatch_level_2_split_train_x.h5"
+    with h5py.File(path) as file:
+        chunk = file["x"].id.get_chunk_info_by_coord((8, 0, 0, 0))
+    with open(path, "r+b") as file:
+        file.seek(chunk.byte_offset)
+        file.write(b"\xff" * chunk.size)
+    return root

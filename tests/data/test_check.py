@@ -85,3 +85,13 @@ def test_thumbnails(photos: Path, describe: Describe) -> None:
     assert all(len(images) == 2 and images[0].shape == (12, 12, 3) for images in shown.values())
     assert np.mean(shown["red"][0], axis=(0, 1)).argmax() == 0
     assert np.mean(shown["blue"][0], axis=(0, 1)).argmax() == 2
+
+
+def test_a_damaged_chunk_is_named_image_by_image(
+    pcam_with_damage: Path, describe: Describe
+) -> None:
+    table = open_dataset(describe(source="hdf5", path=str(pcam_with_damage)))
+    report = check_dataset(table)
+    assert [bad.name[-2:] for bad in report.bad] == [":8", ":9", "10", "11"]
+    assert all(bad.reason.startswith("cannot be read: ") for bad in report.bad)
+    assert report.formats == {"pixels": 28}

@@ -18,7 +18,7 @@ from PIL import Image
 from tlui.data import cache
 from tlui.data.store import Images, image_key, load, open_images
 from tlui.data.table import Table, open_dataset
-from tlui.errors import DataError
+from tlui.errors import DataError, TluiError
 
 Describe = Callable[..., Any]
 Make = Callable[..., Path]
@@ -184,6 +184,33 @@ class TestBadImages:
         assert lenient.lost == [("test/blue/02.png", "cannot be read: No such file or directory")]
         with pytest.raises(DataError, match=r"test/blue/02\.png could be decoded before"):
             strict.batch([2])
+
+
+@pytest.mark.parametrize(("limit", "size"), [(None, 16), (0, 16), (0, 24)])
+class TestDamagedChunk:
+    """Images that share a piece of an HDF5 file are bad together, and nothing else is."""
+
+    def test_fail_names_its_images(
+        self, pcam_with_damage: Path, describe: Describe, tmp_path: Path, limit: Any, size: int
+    ) -> None:
+        table = open_dataset(describe(source="hdf5", path=str(pcam_with_damage)))
+        with pytest.raises(DataError) as caught:
+            open_images(table, "train", size, "crop", cache_dir=tmp_path / "c", limit=limit)
+        lines = str(caught.value).splitlines()
+        assert "4 images cannot be used" in lines[0] and len(lines) == 6
+        for i, line in enumerate(lines[1:5], 8):
+            assert f"_train_x.h5:{i}: cannot be read: " in line
+
+    def test_skip_leaves_them_out(
+        self, pcam_with_damage: Path, describe: Describe, tmp_path: Path, limit: Any, size: int
+    ) -> None:
+        table = open_dataset(describe(source="hdf5", path=str(pcam_with_damage)))
+        root = tmp_path / "c"
+        images = open_images(table, "train", size, "crop", "skip", cache_dir=root, limit=limit)
+        assert images.streamed == (limit == 0)
+        assert len(images.skipped) == 4
+        assert whole(images)[:, 0, 0, 0].tolist() == [*range(8), *range(12, 20)]
+        assert not images.lost
 
 
 def test_batches_from_many_threads(table: Table, tmp_path: Path) -> None:
@@ -367,6 +394,17 @@ class TestEviction:
         monkeypatch.setattr(cache, "SPARE", 10**15)
         with pytest.raises(cache.NoRoomError, match=r"GB left, of which 1000000.0 GB stay free: "):
             self.fill(tmp_path, "a", 200_000, 10**16)
+
+    @pytest.mark.parametrize("error", [TluiError, DataError])
+    def test_what_the_builder_says_is_not_about_room(
+        self, tmp_path: Path, error: type[TluiError]
+    ) -> None:
+        def build(folder: Path) -> dict[str, Any]:
+            raise error("photo 3 is gone")
+
+        with pytest.raises(error, match="photo 3 is gone"):
+            cache.obtain("images", "a", build, 10, root=tmp_path, limit=100)
+        assert not [path for path in (tmp_path / "images").iterdir() if path.is_dir()]
 
     def test_damaged_entries_are_made_anew(self, tmp_path: Path) -> None:
         self.fill(tmp_path, "a", 4_000, 100_000).close()

@@ -85,6 +85,14 @@ class NoRoomError(Exception):
     """The entry does not fit under the limit or on the disk, or the cache cannot be written."""
 
 
+class _BuildError(Exception):
+    """What `build` raised for a person: it says nothing of the cache."""
+
+    def __init__(self, error: TluiError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 def obtain(
     kind: str,
     key: str,
@@ -108,6 +116,7 @@ def obtain(
 
     Raises:
         NoRoomError: It does not fit or nothing can be written there.
+        TluiError: Raised by `build`.
     """
     root = cache_folder() if root is None else root
     folder = root / kind
@@ -136,6 +145,8 @@ def obtain(
                 return lease
             os.close(alone)
         raise NoRoomError(f"{path} is damaged but in use")
+    except _BuildError as stopped:
+        raise stopped.error from stopped.error.__cause__
     except TluiError as error:
         raise NoRoomError(str(error)) from error
     except OSError as error:
@@ -265,7 +276,10 @@ def _build(
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     aside.mkdir(mode=0o700)
     try:
-        meta = build(aside)
+        try:
+            meta = build(aside)
+        except TluiError as error:
+            raise _BuildError(error) from error
         files = {file.name: file.stat().st_size for file in aside.iterdir()}
         write_json(aside / "meta.json", {"version": VERSION, **meta, "files": files})
         sync_folder(aside)

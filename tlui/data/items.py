@@ -78,7 +78,8 @@ class Pool(ABC):
         """
 
     def read_many(self, items: Index) -> Pixels | None:
-        """Pixels (len(items), h, w, 3) where the pool holds arrays of one size, else None."""
+        """Pixels (len(items), h, w, 3) where the pool holds arrays of one size and all of these
+        can be read, else None: `read` says which of them is bad, and why."""
         return None
 
     def block(self) -> Block | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -257,14 +257,15 @@ class _Filler:
                 shape = (len(pool), self.size, self.size, 3)
                 block = Block(lease.path / PIXELS, shape)
                 return _Held(key, block, _numbered(lease.meta["bad"]), lease)
-        if pool.side is not None:
-            return _Held(key, None, {}, note=note)  # arrays: none of them can be bad
+        if pool.block() is not None:
+            return _Held(key, None, {}, note=note)  # nothing to take apart: none of them is bad
+        # Arrays are only read, at their own size: nothing else of them can be bad.
+        looking = self if pool.side is None else replace(self, size=pool.side[0])
         try:
-            lease = self.obtain(pool, None)
-            return _Held(key, None, _numbered(lease.meta["bad"]), note=note)
+            bad = looking.obtain(pool, None).meta["bad"]
         except NoRoomError:
-            bad = decode_all(pool, self.size, self.method, self.threads, self.progress, None)
-            return _Held(key, None, _numbered(bad), note=note)
+            bad = decode_all(pool, looking.size, self.method, self.threads, self.progress, None)
+        return _Held(key, None, _numbered(bad), note=note)
 
     def obtain(self, pool: Pool, file: str | None) -> Lease:
         """The entry with the pixels; or, without a file, with the bad images alone.

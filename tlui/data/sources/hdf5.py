@@ -77,8 +77,14 @@ class HDF5Images(Pool):
     def together(self) -> int:
         return self._together
 
-    def read_many(self, items: Index) -> Pixels:
+    def read_many(self, items: Index) -> Pixels | None:
         """Items in the order asked for; neighbours in the file are read as one block."""
+        try:
+            return self._gathered(items)
+        except BadImage:
+            return None
+
+    def _gathered(self, items: Index) -> Pixels:
         out = np.empty((len(items), *self._shape[1:3], 3), np.uint8)
         if self._together > 1:
             blocks = items // self._together
@@ -111,11 +117,14 @@ class HDF5Images(Pool):
         try:
             found: Pixels = self._open()[start:stop]
         except (OSError, KeyError) as error:
-            raise BadImage(f"{self._path} cannot be read: {error}") from None
+            raise BadImage(f"cannot be read: {error}") from None
         return found
 
     def block(self) -> Block | None:
-        data = self._open()
+        try:
+            data = self._open()
+        except (OSError, KeyError) as error:
+            raise DataError(f"{self._path} cannot be read: {error}") from None
         at = data.id.get_offset() if data.chunks is None else None
         if at is None or self._shape[3] != 3:
             return None
