@@ -163,7 +163,7 @@ def test_cache_listing_and_removal(run: Run, photos: Path) -> None:
     test = open_images(table, "test", 32, "crop")
     test.close()
     text = run("ls").stdout
-    assert text.count("photos") >= 2 and "24 images at 32 px" in text and "in use" in text
+    assert text.count("photos") >= 2 and "24 at 32 px" in text and "in use" in text
     rows = json.loads(run("ls", "--json").stdout)["entries"]
     assert sorted(row["images"] for row in rows) == [8, 24]
     result = run("rm", "photos")
@@ -173,6 +173,19 @@ def test_cache_listing_and_removal(run: Run, photos: Path) -> None:
     assert run("rm", json.loads(run("ls", "--json").stdout)["entries"][0]["key"][:8]).exit_code == 0
     assert "nothing is cached" in run("ls").stdout
     assert images.batch([0]).any()  # what is open stays readable
+
+
+def test_cache_listing_fits_a_terminal(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(os.environ["TLUI_CACHE"])
+    about = {"dataset": "oregon-wildlife", "images": 12345, "size": 224}
+    for kind in ("features", "images"):
+        obtain(kind, f"{kind:_<20}", lambda folder: about, 0, root=root).close()
+    monkeypatch.setattr("tlui.cli.terminal.is_terminal", lambda: True)
+    for width, named in ((80, "oregon-wildlife"), (70, "oregon")):
+        monkeypatch.setenv("COLUMNS", str(width))
+        lines = run("ls").stdout.splitlines()[:3]
+        assert all(len(line) <= width for line in lines), lines
+        assert all(named in line and line.endswith("12,345 at 224 px") for line in lines[1:])
 
 
 def test_cache_removal_takes_nothing_that_was_not_named(run: Run, tmp_path: Path) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from factory import make_run
 
-from tlui.cli.follow import watched
+from tlui.cli.follow import Watched, watched
 from tlui.cli.plain import JsonView, PlainView
-from tlui.cli.tables import comparison
+from tlui.cli.tables import comparison, conclusion
 from tlui.runs.directory import Home
 from tlui.runs.files import write_json
 
@@ -46,6 +46,41 @@ def test_one_run_is_compared_with_nothing(home: Home) -> None:
 def test_runs_without_results_have_no_splits(home: Home) -> None:
     runs = [make_run(home, state="queued"), make_run(home, state="queued")]
     assert len(comparison([watched(run) for run in runs])) == 4
+
+
+def lab(home: Home) -> list[Watched]:
+    runs = [make_run(home, name=name, state="stopped") for name in ("head-then-full-1e-3", "b")]
+    for run in runs:
+        write_json(run.result, (run.read_result() or {}) | {"images_per_second": 1452.0})
+    return [watched(run) for run in runs]
+
+
+def test_tables_fit_eighty_columns(home: Home) -> None:
+    lines = comparison(lab(home), width=80)
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split() == ["run", "state", "val", "acc", "test", "acc", "test", "f1",
+                                "params", "train"]  # fmt: skip
+    assert "head-then-full-1e-3" in lines[1]
+    assert lines[4].split() == ["run", "split", "acc", "prec", "recall", "f1", "auc", "loss",
+                                "infer"]  # fmt: skip
+
+
+def test_names_give_way_to_metrics_where_it_is_narrower_still(home: Home) -> None:
+    lines = comparison(lab(home), width=44)
+    assert max(map(len, lines)) <= 44
+    assert lines[0].split()[-4:] == ["val", "acc", "test", "acc"]
+    assert all("head-" in line and "…" in line and "1e-3" in line for line in (lines[1], lines[5]))
+
+
+def test_facts_break_between_one_and_the_next(home: Home) -> None:
+    (one, _) = lab(home)
+    (whole,) = (line for line in conclusion(one) if "best epoch" in line)
+    assert len(whole) > 80, "into a pipe it stays one line"
+    lines = conclusion(one, width=80)
+    assert max(map(len, lines)) <= 80 and "inference 1,452 img/s (batch 32, cpu)" in "\n".join(
+        lines
+    )
+    assert " ".join(" ".join(lines).split()).endswith(whole.strip())
 
 
 def test_epochs_come_before_the_evaluation_they_lead_to(home: Home, capsys) -> None:

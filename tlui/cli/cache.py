@@ -22,7 +22,8 @@ def list_entries(json: JsonOption = False) -> None:
     """Show what is cached: size, when it was last used, and from which dataset."""
     import datetime
 
-    from tlui.cli.terminal import print_json
+    from tlui.cli.tables import fitted
+    from tlui.cli.terminal import columns, print_json
     from tlui.data.cache import cache_limit, entries
     from tlui.runs.format import size
     from tlui.runs.place import cache_folder, check
@@ -49,26 +50,23 @@ def list_entries(json: JsonOption = False) -> None:
     if not found:
         typer.echo(f"{printable(root)}: nothing is cached")
         return
-    head = ("kind", "key", "size", "last used", "use", "dataset", "what")
-    rows_text: list[tuple[str, ...]] = [head]
+    table = [["kind", "key", "size", "last used", "dataset", "images"]]
     for entry in reversed(found):
         meta = entry.meta
         used = datetime.datetime.fromtimestamp(entry.used).strftime("%Y-%m-%d %H:%M")
-        what = str(meta.get("what") or f"{meta.get('images', 0):,} images at {meta.get('size')} px")
-        rows_text.append(
-            (
+        what = str(meta.get("what") or f"{meta.get('images', 0):,} at {meta.get('size')} px")
+        table.append(
+            [
                 entry.kind,
                 entry.key[:10],
                 size(entry.bytes),
-                used,
-                "in use" if entry.in_use else "",
+                "in use" if entry.in_use else used,
                 shorten(printable(meta.get("dataset", "")), 24),
                 shorten(printable(what), 48),
-            )
+            ]
         )
-    widths = [max(len(row[i]) for row in rows_text) for i in range(len(head))]
-    for row in rows_text:
-        typer.echo("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
+    wide = columns()
+    print("\n".join(fitted(table, wide, left=6, drop=["last used"], yields=4)))
     total = sum(entry.bytes for entry in found)
     allowed = f" of {size(limit)}" if limit is not None else ""
     typer.echo(f"\n{size(total)}{allowed} in {printable(root)}")

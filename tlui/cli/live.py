@@ -72,14 +72,14 @@ class LiveView:
 
     def ended(self, one: Watched) -> None:
         tell_alerts(one, self._alert)
-        for line in conclusion(one, self.ascii):
+        for line in conclusion(one, self.ascii, self.console.width):
             self.console.print(Text(line), soft_wrap=True)
         if _bell():
             self.console.bell()
 
     def done(self, all_runs: Sequence[Watched], code: int) -> None:
         self.close()
-        for line in comparison(all_runs, self.ascii):
+        for line in comparison(all_runs, self.ascii, self.console.width):
             self.console.print(Text(line), soft_wrap=True)
 
     def close(self) -> None:

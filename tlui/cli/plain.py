@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tlui.cli.follow import Watched
-from tlui.cli.terminal import print_json_line
+from tlui.cli.terminal import columns, print_json_line
 from tlui.runs import format
 from tlui.runs.status import ENDED
 from tlui.runs.text import printable
@@ -87,14 +87,14 @@ class PlainView:
 
         tell_epochs(one, self._epoch)
         tell_alerts(one, self._alert)
-        for line in conclusion(one, self.ascii):
+        for line in conclusion(one, self.ascii, columns()):
             print(line)
         sys.stdout.flush()
 
     def done(self, all_runs: Sequence[Watched], code: int) -> None:
         from tlui.cli.tables import comparison
 
-        for line in comparison(all_runs, self.ascii):
+        for line in comparison(all_runs, self.ascii, columns()):
             print(line)
         sys.stdout.flush()
 

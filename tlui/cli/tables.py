@@ -22,9 +22,15 @@ METRICS = (
 )
 COMPARED = ("accuracy", "precision", "recall", "f1", "roc_auc", "loss")
 """What a lab's table shows of every split."""
+BRIEF = {"accuracy": "acc", "precision": "prec", "roc auc": "auc", "inference": "infer"}
+"""Titles of columns where there is little room."""
+LEAST = ("memory", "id", "params", "train", "test f1", "infer", "auc", "recall", "prec")
+"""Columns of a lab's tables that go where there is no room, in this order."""
+NARROWEST = 8
+"""A column that gives way to others keeps so many characters."""
 
 
-def conclusion(one: Watched, ascii: bool = False) -> list[str]:
+def conclusion(one: Watched, ascii: bool = False, width: int | None = None) -> list[str]:
     """How a run ended: its state, why, what to do, and its metrics, a column a split."""
     status = one.seen.status
     name = f"{printable(one.name)} #{one.run.id}"
@@ -35,11 +41,13 @@ def conclusion(one: Watched, ascii: bool = False) -> list[str]:
     result = one.run.read_result() or {}
     metrics = result.get("metrics")
     if isinstance(metrics, dict) and metrics:
-        lines += ["", *_metric_table(metrics, ascii), "", *_facts(result, ascii)]
+        lines += ["", *_metric_table(metrics, ascii), "", *_facts(result, ascii, width)]
     return [*lines, ""]
 
 
-def comparison(all_runs: Sequence[Watched], ascii: bool = False) -> list[str]:
+def comparison(
+    all_runs: Sequence[Watched], ascii: bool = False, width: int | None = None
+) -> list[str]:
     """The runs of a lab side by side, then split by split; nothing for a single one."""
     if len(all_runs) < 2:
         return []
@@ -62,7 +70,8 @@ def comparison(all_runs: Sequence[Watched], ascii: bool = False) -> list[str]:
             ]
         )
     names = [printable(one.name) for one in all_runs]
-    return [*aligned(rows, left=3), "", *_by_split(names, results, ascii)]
+    table = fitted(rows, width, left=3, drop=LEAST, ascii=ascii)
+    return [*table, "", *_by_split(names, results, ascii, width)]
 
 
 def _peak(result: dict[str, Any]) -> float | None:
@@ -71,7 +80,9 @@ def _peak(result: dict[str, Any]) -> float | None:
     return gpu if gpu is not None else result.get("peak_memory_mb")
 
 
-def _by_split(names: Sequence[str], results: Sequence[dict[str, Any]], ascii: bool) -> list[str]:
+def _by_split(
+    names: Sequence[str], results: Sequence[dict[str, Any]], ascii: bool, width: int | None
+) -> list[str]:
     """Every run's metrics, a line a split."""
     rows = [["run", "split", *(word(name) for name in COMPARED), "inference"]]
     for name, result in zip(names, results, strict=True):
@@ -84,7 +95,8 @@ def _by_split(names: Sequence[str], results: Sequence[dict[str, Any]], ascii: bo
             cells = [format.named(one, value, ascii) for one, value in values]
             seconds = format.duration(parts[split].get("inference_seconds"), ascii)
             rows.append([name if split == found[0] else "", split, *cells, seconds])
-    return [*aligned(rows, left=2), ""] if len(rows) > 1 else []
+    table = fitted(rows, width, left=2, drop=LEAST, ascii=ascii)
+    return [*table, ""] if len(rows) > 1 else []
 
 
 def word(metric: str) -> str:
@@ -107,6 +119,49 @@ def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
     return lines
 
 
+def fitted(
+    rows: Sequence[Sequence[str]],
+    width: int | None,
+    left: int = 1,
+    drop: Sequence[str] = (),
+    yields: int = 0,
+    ascii: bool = False,
+) -> list[str]:
+    """`aligned` in so many characters: titles become brief, columns go, then one is shortened.
+
+    Args:
+        rows: The titles first.
+        width: Characters of a line; None for any number.
+        left: As for `aligned`.
+        drop: Titles of columns that may go, the first of them first.
+        yields: The column whose cells are shortened at last.
+        ascii: Whether a cell is shortened in ASCII.
+    """
+    from rich.cells import cell_len
+
+    from tlui.runs.text import shorten
+
+    def over() -> int:
+        """How many characters too long the lines are."""
+        widths = [max(cell_len(row[i]) for row in table) for i in range(len(table[0]))]
+        return sum(widths) + 2 * len(widths) - width if width is not None else 0
+
+    table = [list(row) for row in rows]
+    if over() > 0:
+        table[0] = [BRIEF.get(title, title) for title in table[0]]
+    for title in drop:
+        if over() > 0 and title in table[0]:
+            at = table[0].index(title)
+            left -= at < left
+            yields -= at < yields
+            table = [row[:at] + row[at + 1 :] for row in table]
+    if (much := over()) > 0:
+        room = max(max(cell_len(row[yields]) for row in table) - much, NARROWEST)
+        for row in table:
+            row[yields] = shorten(row[yields], room, "~" if ascii else "…")
+    return aligned(table, left)
+
+
 def _metric_table(metrics: dict[str, Any], ascii: bool) -> list[str]:
     splits = [s for s in SPLITS if any(name.startswith(f"{s}_") for name in metrics)]
     rows = [["", *splits]]
@@ -127,7 +182,7 @@ def timed(result: dict[str, Any]) -> str:
     return f" (batch {printable(timed['batch_size'])}, {printable(timed.get('device', ''))})"
 
 
-def _facts(result: dict[str, Any], ascii: bool) -> list[str]:
+def _facts(result: dict[str, Any], ascii: bool, width: int | None) -> list[str]:
     best = result.get("best") if isinstance(result.get("best"), dict) else {}
     assert isinstance(best, dict)
     facts = []
@@ -145,4 +200,10 @@ def _facts(result: dict[str, Any], ascii: bool) -> list[str]:
     skipped = result.get("skipped_images")
     if skipped:
         facts.append(format.skipped(len(skipped), ascii))
-    return ["  " + ", ".join(facts)] if facts else []
+    lines: list[str] = []
+    for fact in facts:
+        if lines and (width is None or len(lines[-1]) + len(fact) + 3 <= width):
+            lines[-1] += f", {fact}"
+        else:
+            lines.append(f"  {fact}")
+    return [f"{line}," for line in lines[:-1]] + lines[-1:]

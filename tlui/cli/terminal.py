@@ -15,6 +15,13 @@ def is_terminal() -> bool:
     return sys.stdout.isatty()
 
 
+def columns() -> int | None:
+    """How wide the terminal is; None where stdout is none, and lines may be of any length."""
+    import shutil
+
+    return shutil.get_terminal_size().columns if is_terminal() else None
+
+
 def console() -> Console:
     """A Rich console on stdout that takes no markup, emoji or highlighting from anybody's text."""
     from rich.console import Console
