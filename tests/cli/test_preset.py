@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tlui.recipe.bundled import bundled_presets
+from tlui.runs.environment import importable
 
 GOOD = """
 name = "lab"
@@ -136,6 +137,19 @@ def test_check_notes_a_dataset_nobody_said_where_to_find() -> None:
     done = tlui("check", str(pcam), "--no-count")
     assert done.returncode == 0
     assert "note: dataset.path: missing: where is pcam?" in done.stdout
+
+
+def test_check_executes_nothing_that_lies_beside_the_preset(good: Path) -> None:
+    (good.parent / "json.py").write_text("open('executed', 'w')")
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "tlui.cli.main", "preset", "check", good.name],
+        cwd=good.parent,
+        env=importable(os.environ),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and "learn" in done.stdout
+    assert not (good.parent / "executed").exists()
 
 
 def test_check_says_why_parameters_cannot_be_counted(good: Path) -> None:

@@ -206,6 +206,7 @@ class _Asked:
         from json import dumps, loads
 
         from tlui.errors import TluiError
+        from tlui.runs.environment import importable, python
 
         self._say("starting TensorFlow")
         request = {
@@ -217,11 +218,12 @@ class _Asked:
         }
         with tempfile.TemporaryFile("w+", errors="replace") as log:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "tlui.trainer.predict"],
+                python("tlui.trainer.predict"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                env=importable(os.environ),
             )
             assert process.stdin is not None and process.stdout is not None
             ended = False

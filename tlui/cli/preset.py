@@ -257,10 +257,10 @@ def _parameters(
     import json
     import os
     import subprocess
-    import sys
 
     from tlui.data.listing import listed
     from tlui.recipe.toml import as_document, experiment_to_toml
+    from tlui.runs.environment import importable, python
 
     questions: dict[str, tuple[str, int]] = {}
     answers: dict[str, dict[str, Any]] = {}
@@ -280,12 +280,12 @@ def _parameters(
     }
     try:
         answer = subprocess.run(
-            [sys.executable, "-m", "tlui.trainer.parameters"],
+            python("tlui.trainer.parameters"),
             input=json.dumps(asked),
             capture_output=True,
             text=True,
             timeout=COUNT_SECONDS,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            env=importable({**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}),
         )
         counted = json.loads(answer.stdout)["experiments"]
         if answer.returncode or len(counted) != len(questions):

@@ -25,23 +25,24 @@ SizeOption = Annotated[
 
 def pull(name: NameArgument, alpha: AlphaOption = 1.0, image_size: SizeOption = None) -> None:
     """Download a backbone's ImageNet weights into Keras's cache ($KERAS_HOME or ~/.keras)."""
+    import os
     import subprocess
-    import sys
 
     from pydantic import ValidationError
 
     from tlui.errors import TluiError
     from tlui.recipe.schema import Backbone
+    from tlui.runs.environment import importable, python
 
     try:
         Backbone(name=name, alpha=alpha, weights="imagenet")
     except ValidationError as error:
         problems = [e["msg"].removeprefix("Value error, ") for e in error.errors()]
         raise TluiError("\n".join(problems), code=2) from None
-    command = [sys.executable, "-m", "tlui.trainer.weights", name, "--alpha", f"{alpha:g}"]
+    command = python("tlui.trainer.weights", name, "--alpha", f"{alpha:g}")
     if image_size is not None:
         command += ["--image-size", str(image_size)]
-    code = subprocess.run(command, check=False).returncode
+    code = subprocess.run(command, check=False, env=importable(os.environ)).returncode
     if code:
         raise typer.Exit(code if code > 0 else 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,9 +16,19 @@ def source_tree() -> Path | None:
     return None if root.name in ("site-packages", "dist-packages") else root
 
 
+def python(module: str, *arguments: str) -> list[str]:
+    """The command that runs a module of tlui; its environment must be `importable`.
+
+    Never from the current folder: what lies there may be a stranger's, and called `json.py`.
+    """
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
 def importable(given: Mapping[str, str]) -> dict[str, str]:
-    """An environment in which `python -P -m tlui…` finds this very tlui."""
+    """An environment in which the commands of `python` find this very tlui."""
     env = dict(given)
     if root := source_tree():
-        env["PYTHONPATH"] = os.pathsep.join([str(root), *filter(None, [env.get("PYTHONPATH")])])
+        known = env.get("PYTHONPATH", "").split(os.pathsep)
+        if known[0] != str(root):
+            env["PYTHONPATH"] = os.pathsep.join([str(root), *filter(None, known)])
     return env

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tlui.runs import scan
 from tlui.runs.directory import Home, RunDirectory
-from tlui.runs.environment import importable
+from tlui.runs.environment import importable, python
 from tlui.runs.table import Found
 
 PORTION = 500
@@ -75,7 +75,7 @@ class _Helper:
     def __init__(self, home: Home) -> None:
         try:
             self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
-                [sys.executable, "-P", "-m", __name__, str(home.path)],
+                python(__name__, str(home.path)),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -15,10 +15,10 @@ import os
 import select
 import socket
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tlui.runs.environment import importable, python
 from tlui.scheduler.launch import Gated, Line, open_log
 
 FORK_SECONDS = 10.0
@@ -42,11 +42,11 @@ class Forkserver:
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "tlui.trainer.forkserver"],
+                python("tlui.trainer.forkserver"),
                 stdin=theirs.fileno(),
                 stdout=output,
                 stderr=output,
-                env=dict(env),
+                env=importable(env),
                 start_new_session=True,
             )
         except OSError:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from tlui.errors import TluiError
 from tlui.recipe.place import config_path
 from tlui.runs.directory import Home, RunDirectory
-from tlui.runs.environment import importable
+from tlui.runs.environment import importable, python
 from tlui.runs.status import ENDED, Status
 from tlui.runs.text import printable
 from tlui.scheduler import order
@@ -100,7 +100,7 @@ class News:
     def _start(self, told: list[dict[str, str]]) -> None:
         said = os.memfd_create("messages")  # as many as there are, and a disk may be full
         log = open_log(self._ended[0][0].log)
-        command = [sys.executable, "-P", "-m", "tlui.scheduler.notify", str(self._home.path)]
+        command = python("tlui.scheduler.notify", str(self._home.path))
         handles = []
         if self._turn.path is not None:
             handles.append(self._turn.handle)

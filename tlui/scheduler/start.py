@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -19,7 +18,7 @@ from typing import Any
 
 from tlui.errors import TluiError
 from tlui.runs.directory import Home, RunDirectory
-from tlui.runs.environment import importable
+from tlui.runs.environment import importable, python
 from tlui.runs.files import fresh, withheld
 from tlui.runs.process import identify
 from tlui.runs.status import Status, read_status, write_status
@@ -200,10 +199,7 @@ def spawn(home: Home, run: RunDirectory, orders: Orders) -> bool:
 def _supervisor(home: Home, run: RunDirectory, orders: Orders) -> subprocess.Popen[bytes]:
     with os.fdopen(open_log(run.log), "ab") as log:
         return subprocess.Popen(
-            [
-                *(sys.executable, "-P", "-m", "tlui.scheduler.supervisor"),
-                *(str(home.path), run.id, orders.to_json()),
-            ],
+            python("tlui.scheduler.supervisor", str(home.path), run.id, orders.to_json()),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from tlui.errors import TluiError
 from tlui.runs.directory import Home, RunDirectory
+from tlui.runs.environment import importable, python
 from tlui.runs.line import COMING, NextRun
 from tlui.runs.process import Identity, identify, liveness
 from tlui.runs.status import Status, read_status, write_status
@@ -186,8 +187,8 @@ def _begin_anew(
     sys.stderr.flush()
     devices = () if signals.shutting_down else orders.devices
     again = Orders(devices=devices, trainer=orders.trainer, over=True).to_json()
-    module = "tlui.scheduler.supervisor"
-    os.execv(sys.executable, [sys.executable, "-P", "-m", module, str(home.path), run.id, again])
+    command = python("tlui.scheduler.supervisor", str(home.path), run.id, again)
+    os.execve(command[0], command, importable(os.environ))
 
 
 def _following(
@@ -269,7 +270,7 @@ def _train(
         env[COMING] = " ".join(alikes)
     else:
         others += len(alikes)  # each has a process of its own
-    command = orders.trainer or (sys.executable, "-P", "-m", "tlui.trainer")
+    command = orders.trainer or python("tlui.trainer")
     arguments = [str(run.path), *(["--resume"] if status.attempt else [])]
     try:
         for word in REQUESTS:

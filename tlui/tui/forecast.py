@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 
 from tlui.errors import PresetError, TluiError
 from tlui.recipe.preset import Preset, parse_preset
+from tlui.runs.environment import importable, python
 from tlui.tui.chart.data import Timeline
 from tlui.tui.chart.plot import Curve
 from tlui.tui.draft import Draft
@@ -187,12 +187,12 @@ def count_parameters(experiment: Any, classes: int) -> list[tuple[int, int]]:
     asked = {"experiments": [{"toml": experiment_to_toml(experiment)}], "classes": [classes]}
     try:
         answer = subprocess.run(
-            [sys.executable, "-m", "tlui.trainer.parameters"],
+            python("tlui.trainer.parameters"),
             input=json.dumps(asked),
             capture_output=True,
             text=True,
             timeout=COUNT_SECONDS,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""},
+            env=importable({**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}),
         )
         phases = json.loads(answer.stdout)["experiments"][0]["phases"]
         return [(int(p["trainable_parameters"]), int(p["total_parameters"])) for p in phases]

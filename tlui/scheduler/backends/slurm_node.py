@@ -23,6 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tlui.runs.directory import Home, RunDirectory
+from tlui.runs.environment import importable, python
 from tlui.runs.files import FILE_MODE
 from tlui.runs.status import (
     ENDED,
@@ -117,11 +118,9 @@ class Node:
         while True:
             orders = Orders(devices=(), label=on, trainer=self.trainer, adopt=adopt).to_json()
             self._child = subprocess.Popen(
-                [
-                    *(sys.executable, "-P", "-m", "tlui.scheduler.supervisor"),
-                    *(str(self.home.path), self.run.id, orders),
-                ],
+                python("tlui.scheduler.supervisor", str(self.home.path), self.run.id, orders),
                 stdin=subprocess.DEVNULL,
+                env=importable(os.environ),
             )
             for number in self.came:
                 self._child.send_signal(number)  # came before there was anyone to hand it to
