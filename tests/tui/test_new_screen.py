@@ -216,7 +216,7 @@ async def test_queueing_makes_the_runs_and_starts_nothing(open_app: Open, home: 
         await pilot.press("ctrl+u", *"0,.5", "ctrl+t")
         await until(pilot, lambda: len(order.entries(home)) == 2)
         await until(pilot, lambda: isinstance(pilot.app.screen, RunsScreen))
-        await shows(pilot, "queued 2 runs", "○")
+        await shows(pilot, "queued 2 runs; ctrl+r starts what fits", "○")
         assert {run.observe().state for run in home} == {"queued"}
 
 

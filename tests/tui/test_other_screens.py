@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
 from factory import make_run
 from tui.driving import Make, Open, ready, shows, until
 
 from tlui.recipe.preset import parse_preset
 from tlui.runs.directory import Home, RunDirectory
-from tlui.scheduler import order
+from tlui.scheduler import order, start
 from tlui.scheduler.claims import CPU, Claims
 from tlui.scheduler.create import create_runs
 from tlui.tui.screens.board import BoardScreen, Pivot, PivotTable
 from tlui.tui.screens.compare import CompareScreen, best, differing, in_groups
+from tlui.tui.screens.new import NewScreen
 from tlui.tui.screens.queue import QueueList, QueueScreen
 from tlui.tui.screens.run import RunScreen
 from tlui.tui.screens.runs import RunsScreen
@@ -153,7 +155,8 @@ async def test_the_queue_is_ordered_held_and_dropped(open_app: Open, home: Home)
     async with open_app().run_test() as pilot:
         await ready(pilot)
         await pilot.press("Q")
-        await shows(pilot, "three-1e-3", "three-1e-5", "starts next", "CPU")
+        await shows(pilot, "three-1e-3", "three-1e-5", "fits now; ctrl+r starts it", "CPU",
+                    "ctrl+r start  shift+↑ sooner  h hold  D drop")  # fmt: skip
         screen = pilot.app.screen
         assert isinstance(screen, QueueScreen)
         listing = screen.query_one(QueueList)
@@ -178,6 +181,45 @@ async def test_the_queue_is_ordered_held_and_dropped(open_app: Open, home: Home)
         assert runs[2].observe().state == "stopped"
         await pilot.press("home", "enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen))
+
+
+@pytest.mark.parametrize("keys", [("ctrl+r",), ("R",), (":", *"start", "enter")])
+async def test_what_waits_is_started_from_the_queue(
+    open_app: Open, home: Home, monkeypatch: pytest.MonkeyPatch, keys: tuple[str, ...]
+) -> None:
+    runs = create_runs(home, parse_preset(TOML))
+    monkeypatch.setattr(start, "start", lambda home: [runs[0].id])
+    async with open_app().run_test() as pilot:
+        await ready(pilot)
+        await pilot.press("Q")
+        await shows(pilot, "fits now; ctrl+r starts it")
+        await pilot.press(*keys)
+        await shows(pilot, "started three-1e-3")
+
+
+async def test_what_does_not_fit_says_why(open_app: Open, home: Home) -> None:
+    busy = make_run(home, name="busy", state="running")
+    assert Claims(home).take(busy.id, [CPU])
+    create_runs(home, parse_preset(TOML))
+    async with open_app().run_test() as pilot:
+        await ready(pilot)
+        await pilot.press("R")
+        await shows(pilot, "nothing fits now; three-1e-5: waits for the CPU")
+
+
+async def test_a_run_that_trains_is_stopped_and_cloned_from_the_queue(
+    open_app: Open, home: Home
+) -> None:
+    busy = make_run(home, name="busy", state="running")
+    assert Claims(home).take(busy.id, [CPU])
+    async with open_app().run_test() as pilot:
+        await ready(pilot)
+        await pilot.press("Q")
+        await shows(pilot, "busy #", "x stop  c clone")
+        await pilot.press("x")
+        await shows(pilot, "Stop busy #")
+        await pilot.press("n", "c")
+        await until(pilot, lambda: isinstance(pilot.app.screen, NewScreen))
 
 
 async def test_the_queue_names_what_is_waited_for_as_it_lists_it(

@@ -32,11 +32,32 @@ def stop_run(home: Home, run_id: str) -> tuple[Any, str]:
     return run_id, f"{_name(home, run_id)} {stop(home, home.run(run_id))}"
 
 
+def start_waiting(home: Home, run_id: str = "") -> tuple[Any, str]:
+    """Start what fits of what waits; says why `run_id`, else the first, goes on waiting."""
+    from tlui.scheduler.queue import places
+    from tlui.scheduler.start import start
+
+    started = start(home)
+    if started and run_id in ("", *started):
+        more = f" and {len(started) - 3} more" if len(started) > 3 else ""
+        return started, f"started {', '.join(_name(home, one) for one in started[:3])}{more}"
+    waiting = [place for place in places(home) if place.position is not None]
+    first = next((place for place in waiting if place.run.id == run_id), None)
+    first = first or next(iter(waiting), None)
+    if first is None:
+        return started, "nothing waits; n sets up a run"
+    why = "held back" if first.state == "held" else printable(first.reason) or "waits"
+    return started, f"nothing fits now; {printable(first.name)}: {why}"
+
+
 def resume_run(home: Home, run_id: str) -> tuple[Any, str]:
-    """Queue a run again and start what fits."""
+    """Queue a run again and start what fits; of one that waits, start what fits."""
+    from tlui.scheduler import order
     from tlui.scheduler.control import resume
     from tlui.scheduler.start import start
 
+    if home.run(run_id).observe().state == "queued" and order.find(home, run_id) is not None:
+        return start_waiting(home, run_id)
     resume(home, home.run(run_id))
     started = start(home)
     word = "goes on" if run_id in started else "is queued; it goes on when a device is free"

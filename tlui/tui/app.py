@@ -13,6 +13,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from textual import events
@@ -21,7 +22,6 @@ from textual.driver import Driver
 from textual.message import Message
 from textual.message_pump import MessagePump
 from textual.screen import Screen
-from textual.theme import Theme as TextualTheme
 
 from tlui.runs.directory import Home
 from tlui.runs.status import ENDED
@@ -83,7 +83,7 @@ class TluiApp(App[int]):
 
             run_table.ARROW["now"] = clock
         for kind in ("dark", "light"):
-            self.register_theme(_textual_theme(kind))
+            self.register_theme(themes.textual_theme(kind))
         light = look.look == "light"
         # before anything is styled: assigning it would parse every stylesheet a second time
         self.set_reactive(App.theme, f"tlui-{'light' if light else 'dark'}")
@@ -244,6 +244,12 @@ class TluiApp(App[int]):
 
     # -- actions on one run, from the list or from its own screen
 
+    def resume(self, run_id: str) -> None:
+        """Queue a run again; of one that waits, start what fits."""
+        from tlui.tui.actions import resume_run
+
+        self.work_on("resume", partial(resume_run, self.home, run_id))
+
     def clone(self, run_id: str) -> None:
         """Set up a new run with the settings of another."""
         from tlui.tui.screens.new import NewScreen
@@ -252,8 +258,6 @@ class TluiApp(App[int]):
 
     def ask_to_stop(self, run_id: str, title: str, state: str) -> None:
         """Ask, then ask the run to stop."""
-        from functools import partial
-
         from tlui.tui.actions import stop_run
         from tlui.tui.screens.modals import ConfirmModal
 
@@ -269,6 +273,14 @@ class TluiApp(App[int]):
             ConfirmModal(f"Stop {title}?", text, "stop"),
             lambda yes: self.work_on("stop", work) if yes else None,
         )
+
+    def pin(self, run_id: str) -> None:
+        """Pin a run to the top of the list, or unpin it."""
+        from tlui.tui.actions import pin_runs
+
+        found = next((r for r in self.page.rows if r.id == run_id), None) if self.page else None
+        pinned = not (found.pinned if found else False)
+        self.work_on("pin", partial(pin_runs, self.home, [run_id], pinned))
 
     def copy_path(self, run_id: str) -> None:
         """Put the run's folder on the clipboard of the terminal (OSC 52)."""
@@ -336,6 +348,11 @@ class TluiApp(App[int]):
         if not isinstance(self.screen, QueueScreen):
             self.push_screen(QueueScreen())
 
+    def do_start(self) -> None:
+        from tlui.tui.actions import start_waiting
+
+        self.work_on("start", partial(start_waiting, self.home))
+
     def do_export(self) -> None:
         """Every run of the store; screens that show fewer export what they show."""
         from tlui.tui.screens.export import ExportModal
@@ -354,24 +371,6 @@ class TluiApp(App[int]):
     def on_resize(self, event: events.Resize) -> None:
         if framed := self.framed:
             framed.update_frame()
-
-
-def _textual_theme(kind: str) -> TextualTheme:
-    dark = kind == "dark"
-    background = themes.BACKGROUND["dark" if dark else "light"]
-    accent = "#7fb2ff" if dark else "#1b5fc1"
-    text = "#d4d8df" if dark else "#22262d"
-    surface = "#1b2028" if dark else "#eef1f5"
-    return TextualTheme(
-        name=f"tlui-{kind}",
-        primary=accent,
-        accent=accent,
-        foreground=text,
-        background=background,
-        surface=surface,
-        panel=surface,
-        dark=dark,
-    )
 
 
 def _configuration() -> tuple[tuple[KeyTable, bool], str]:

@@ -49,7 +49,7 @@ def _keys() -> list[Key]:
     return [
         Key("help", ("?", "f1"), "app", "help", "show every key that works here", typing=True),
         Key("palette", (":", "ctrl+p"), "app", "commands", "find and do anything by its name",
-            {"queue": 5}, typing=True),
+            {"queue": 7}, typing=True),
         Key("back", ("escape",), "app", "back", "out one layer: a field, a screen, a window",
             {"run": 5, "compare": 5, "board": 5, "new": 5}, typing=True),
         Key("quit", ("q", "ctrl+q", "ctrl+c"), "app", "quit",
@@ -64,9 +64,11 @@ def _keys() -> list[Key]:
         ],
         Key("enlarge", ("+",), "app", "enlarge", "this pane alone; on a chart again: that alone"),
         Key("reduce", ("-",), "app", "reduce", "the other panes back"),
-        Key("new", ("n",), "app", "new", "set up a new run", {"runs": 2, "queue": 4}),
+        Key("new", ("n",), "app", "new", "set up a new run", {"runs": 2, "queue": 6}),
         Key("leaderboard", ("b",), "app", "leaderboard", "best result by any two settings"),
         Key("queue", ("Q",), "app", "queue", "what runs where and what waits"),
+        Key("start", ("ctrl+r",), "app", "start", "start what fits of what waits",
+            {"run": 1, "queue": 2}),
         Key("export", ("e",), "app", "export", "write what is shown as CSV",
             {"compare": 4}),
         Key("theme", (), "app", "theme", "switch between dark and light"),
@@ -93,9 +95,10 @@ def _keys() -> list[Key]:
         # runs and one run
         Key("pin", ("p",), "run", "pin", "pin to the top of the list, or unpin"),
         Key("clone", ("c",), "run", "clone", "set up a new run with the same settings",
-            {"run": 4}),
-        Key("stop", ("x",), "run", "stop", "stop, evaluate and keep; asks", {"run": 1}),
-        Key("resume", ("R",), "run", "resume", "go on from the last checkpoint", {"run": 1}),
+            {"run": 4, "queue": 3}),
+        Key("stop", ("x",), "run", "stop", "stop, evaluate and keep; asks", {"run": 1, "queue": 2}),
+        Key("resume", ("R",), "run", "resume",
+            "go on from the last checkpoint; where it waits, start what fits", {"run": 1}),
         Key("log", ("l",), "run", "log", "go to the log"),
         Key("copy", ("w",), "run", "copy path", "copy the run's folder (OSC 52)"),
         # charts
@@ -122,10 +125,10 @@ def _keys() -> list[Key]:
             {"board": 4}),
         Key("best_or_mean", ("a",), "board", "best/mean", "best or mean of each cell"),
         # queue
-        Key("sooner", ("shift+up", "K"), "queue", "sooner", "move up the queue", {"queue": 2}),
+        Key("sooner", ("shift+up", "K"), "queue", "sooner", "move up the queue", {"queue": 3}),
         Key("later", ("shift+down", "J"), "queue", "later", "move down the queue"),
-        Key("hold", ("h",), "queue", "hold", "hold back, or let go", {"queue": 3}),
-        Key("drop", ("D",), "queue", "drop", "take out of the queue; asks"),
+        Key("hold", ("h",), "queue", "hold", "hold back, or let go", {"queue": 4}),
+        Key("drop", ("D",), "queue", "drop", "take out of the queue; asks", {"queue": 5}),
         # the form
         Key("launch", ("ctrl+r",), "new", "launch", "start what fits now, queue the rest",
             {"new": 1}, typing=True),
@@ -249,7 +252,7 @@ TOGETHER: tuple[tuple[str, ...], ...] = (
     ("list", "run", "app"),
     ("chart", "compare", "app"),
     ("board", "compare", "list", "app"),
-    ("queue", "list", "app"),
+    ("queue", "list", "run", "app"),
     ("new", "app"),
 )
 """Scopes that are in force at the same time, on one screen or another; the first one wins."""

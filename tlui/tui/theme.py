@@ -14,6 +14,7 @@ from functools import cache
 from typing import Literal
 
 from rich.style import Style
+from textual.theme import Theme as TextualTheme
 
 from tlui.runs.charset import ascii_only
 
@@ -195,3 +196,22 @@ def choose(ascii: bool = False, look: str | None = None) -> Theme:
         return Theme("ansi", plain)
     background = os.environ.get("COLORFGBG", "").rpartition(";")[2]
     return Theme("light" if background in ("7", "15") else "dark", plain)
+
+
+def textual_theme(kind: str) -> TextualTheme:
+    """What Textual's own widgets look like, `dark` or `light`."""
+    dark = kind == "dark"
+    background = BACKGROUND["dark" if dark else "light"]
+    accent = "#7fb2ff" if dark else "#1b5fc1"
+    text = "#d4d8df" if dark else "#22262d"
+    surface = "#1b2028" if dark else "#eef1f5"
+    return TextualTheme(
+        name=f"tlui-{kind}",
+        primary=accent,
+        accent=accent,
+        foreground=text,
+        background=background,
+        surface=surface,
+        panel=surface,
+        dark=dark,
+    )

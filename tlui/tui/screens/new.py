@@ -18,6 +18,7 @@ from tlui.tui import forecast
 from tlui.tui.choices import offer
 from tlui.tui.draft import Draft
 from tlui.tui.forecast import Checked, Seen
+from tlui.tui.keys import shown_key
 from tlui.tui.lines import Line
 from tlui.tui.messages import WorkDone, WorkFailed
 from tlui.tui.screens.framed import Framed
@@ -299,7 +300,8 @@ class NewScreen(Framed):
             self.tlui.home,
         )
         self.say("making the runs …")
-        self.tlui.work_on("launch", lambda: make_runs(home, toml, only, device, start))
+        key = shown_key(self.tlui.keys.of("start")) or ":start"
+        self.tlui.work_on("launch", lambda: make_runs(home, toml, only, device, start, key))
 
     def _launched(self, ids: list[str]) -> None:
         self.app.pop_screen()
@@ -356,9 +358,9 @@ def complete(text: str) -> str:
 
 
 def make_runs(
-    home: Home, toml: str, only: tuple[str, ...], device: str, start: bool
+    home: Home, toml: str, only: tuple[str, ...], device: str, start: bool, key: str = ""
 ) -> tuple[list[str], str]:
-    """Make the runs of a draft and start what fits; may block.
+    """Make the runs of a draft and start what fits, or say which key does; may block.
 
     Raises:
         TluiError: The draft is not right, or the store cannot be written.
@@ -373,7 +375,7 @@ def make_runs(
     ids = [run.id for run in create_runs(home, preset, Wishes(device=device))]
     word = "1 run" if len(ids) == 1 else f"{len(ids)} runs"
     if not start:
-        return ids, f"queued {word}; ctrl+r would have started"
+        return ids, f"queued {word}; {key} starts what fits"
     from tlui.scheduler.start import start as start_runs
 
     try:

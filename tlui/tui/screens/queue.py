@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual import on
 from textual.app import ComposeResult
@@ -14,6 +14,7 @@ from tlui.runs import format
 from tlui.runs.directory import Home
 from tlui.runs.text import printable
 from tlui.tui import describe
+from tlui.tui.keys import shown_key
 from tlui.tui.lines import Line, pad, shorten
 from tlui.tui.messages import WorkDone, WorkFailed
 from tlui.tui.screens.framed import Framed
@@ -23,6 +24,7 @@ from tlui.tui.widgets.sheet import Sheet
 if TYPE_CHECKING:
     from tlui.scheduler.devices import Device
     from tlui.scheduler.queue import Place
+    from tlui.tui.app import TluiApp
 
 POLL_SECONDS = 2.0
 
@@ -104,7 +106,10 @@ class QueueList(Listing):
         text = printable(place.where)
         for other in self.places:
             text = text.replace(other.run.id, f"#{other.run.id[:4]}")
-        return text or ("starts next" if place.state == "queued" else "")
+        if text or place.state != "queued":
+            return text
+        key = shown_key(cast("TluiApp", self.app).keys.of("start"))
+        return f"fits now; {key} starts it" if key else "fits now"
 
     def empty_lines(self, width: int) -> list[Line]:
         if not self.read:
@@ -119,7 +124,7 @@ class QueueScreen(Framed):
     """The queue of this store."""
 
     SCOPE = "queue"
-    SCOPES: ClassVar[tuple[str, ...]] = ("queue", "list", "app")
+    SCOPES: ClassVar[tuple[str, ...]] = ("queue", "list", "run", "app")
     PANES: ClassVar[tuple[str, ...]] = ("places",)
 
     def __init__(self) -> None:
@@ -141,6 +146,12 @@ class QueueScreen(Framed):
     def place(self) -> Line:
         return [("queue", "title")]
 
+    def hidden_keys(self) -> set[str]:
+        """A run that trains can be stopped and cloned, one that waits moved, held and dropped."""
+        place = self.listing.current
+        waits = place is not None and place.position is not None
+        return {"stop", "clone"} if waits else {"start", "sooner", "hold", "drop"}
+
     def _read(self) -> None:
         if self.app.screen is self:
             home = self.tlui.home
@@ -161,16 +172,24 @@ class QueueScreen(Framed):
             self.device_lines.styles.height = len(devices) + 2
             self.device_lines.redraw()
             self.listing.redraw()
-        elif message.what in ("move", "hold", "drop"):
+            self.update_frame()
+        elif message.what in ("move", "hold", "drop", "start", "stop", "resume"):
             self._read()
 
+    @on(Listing.Moved)
+    def _moved(self) -> None:
+        self.update_frame()
+
     @on(Listing.Chosen)
-    def _open(self) -> None:
+    def _chosen(self) -> None:
+        self._open()
+
+    def _open(self, pane: int = 1) -> None:
         from tlui.tui.screens.run import RunScreen
 
         place = self.listing.current
         if place is not None:
-            self.app.push_screen(RunScreen(place.run.id))
+            self.app.push_screen(RunScreen(place.run.id, pane=pane))
 
     def _waiting(self) -> Place | None:
         place = self.listing.current
@@ -229,6 +248,36 @@ class QueueScreen(Framed):
             ConfirmModal(f"Drop {place.name} from the queue?", [text], "drop"),
             lambda yes: self._do("drop", work, "dropped") if yes else None,
         )
+
+    def do_stop(self) -> None:
+        place = self.listing.current
+        if place is not None:
+            title = f"{printable(place.name)} #{place.run.id[:4]}"
+            state = "queued" if place.state == "held" else place.state
+            self.tlui.ask_to_stop(place.run.id, title, state)
+
+    def do_resume(self) -> None:
+        place = self.listing.current
+        if place is not None:
+            self.tlui.resume(place.run.id)
+
+    def do_clone(self) -> None:
+        place = self.listing.current
+        if place is not None:
+            self.tlui.clone(place.run.id)
+
+    def do_pin(self) -> None:
+        place = self.listing.current
+        if place is not None:
+            self.tlui.pin(place.run.id)
+
+    def do_copy(self) -> None:
+        place = self.listing.current
+        if place is not None:
+            self.tlui.copy_path(place.run.id)
+
+    def do_log(self) -> None:
+        self._open(pane=2)
 
     def do_export(self) -> None:
         from tlui.tui.screens.export import ExportModal

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -159,6 +158,8 @@ class RunScreen(Framed):
             hidden.add("stop")
         if state not in ("interrupted", "failed", "stopped"):
             hidden.add("resume")
+        if state != "queued":
+            hidden.add("start")
         if not isinstance(self.focused, LineChart):
             hidden |= {"cursor_left", "log_y"}
         return hidden
@@ -288,9 +289,7 @@ class RunScreen(Framed):
             self.tlui.ask_to_stop(self.run_id, title, self.live.state)
 
     def do_resume(self) -> None:
-        from tlui.tui.actions import resume_run
-
-        self.tlui.work_on("resume", partial(resume_run, self.tlui.home, self.run_id))
+        self.tlui.resume(self.run_id)
 
     def do_clone(self) -> None:
         self.tlui.clone(self.run_id)
@@ -299,12 +298,7 @@ class RunScreen(Framed):
         self.tlui.copy_path(self.run_id)
 
     def do_pin(self) -> None:
-        from tlui.tui.actions import pin_runs
-
-        page = self.tlui.page
-        found = next((r for r in page.rows if r.id == self.run_id), None) if page else None
-        pinned = not (found.pinned if found else False)
-        self.tlui.work_on("pin", partial(pin_runs, self.tlui.home, [self.run_id], pinned))
+        self.tlui.pin(self.run_id)
 
     def do_export(self) -> None:
         from tlui.tui.screens.export import ExportModal

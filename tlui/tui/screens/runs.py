@@ -359,11 +359,9 @@ class RunsScreen(Framed):
             self.tlui.ask_to_stop(row.id, row.title, row.state)
 
     def do_resume(self) -> None:
-        from tlui.tui.actions import resume_run
-
         row = self.table.current
         if row is not None:
-            self.tlui.work_on("resume", partial(resume_run, self.tlui.home, row.id))
+            self.tlui.resume(row.id)
 
     def do_copy(self) -> None:
         row = self.table.current
