@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from faults.real import PRESET, tlui
+from scheduler.bench import wait_for
 
 from tlui.runs.directory import Home
+from tlui.runs.status import ENDED
 from tlui.scheduler import order
 from tlui.scheduler.claims import CPU, Claims
 from tlui.scheduler.order import Wishes
@@ -100,7 +102,9 @@ def test_a_number_is_a_place_unless_it_is_a_run_as_well(home: Home, lab: Path) -
     assert done.returncode == 2 and f"3: may be place 3 in the queue ({third})" in done.stderr
     assert tlui("queue", "drop", "3-3").returncode == 0 and names() == [two, one, "3"]
     assert tlui("queue", "drop", "3").returncode == 0 and names() == [two, one]
-    assert tlui("queue", "drop", "9").returncode == 2
+    done = tlui("queue", "drop", "9")
+    assert done.returncode == 2
+    assert 'there are places 1 to 2 in the queue; there is no run "9"' in done.stderr
 
 
 def test_rearranging_several_at_once(home: Home, lab: Path) -> None:
@@ -151,3 +155,35 @@ def test_of_namesakes_the_one_that_waits_is_meant(home: Home, lab: Path) -> None
     assert names()[0] == "second" and names().count("second") == 1
     done = tlui("queue", "hold", "first-1")
     assert done.returncode == 2 and "may be any of these" in done.stderr, "two of them wait"
+
+
+def test_what_was_done_is_said_in_a_line(home: Home, lab: Path) -> None:
+    assert tlui("queue", "add", lab).returncode == 0
+    line = [
+        f"{name} #{entry.run}" for name, entry in zip(names(), order.entries(home), strict=True)
+    ]
+    one, two, three = line
+    for words, said in (
+        (("top", "2-3"), f"now at places 1-2: {two}, {three}"),
+        (("up", "1"), f"now at place 1: {two}"),
+        (("down", "1", "3"), f"now at places 2-3: {two}, {one}"),
+        (("hold", "--filter", "preset:tiny"), f"held 3 runs: {three}, {two}, {one}"),
+        (("release", "1"), f"released 1 run: {three}"),
+        (("drop", "1-2"), f"dropped 2 runs: {two}, {three}"),
+    ):
+        done = tlui("queue", *words)
+        assert (done.returncode, done.stdout, done.stderr) == (0, said + "\n", ""), words
+
+
+def test_a_look_says_what_it_starts(home: Home, lab: Path) -> None:
+    assert tlui("queue", "add", lab).returncode == 0
+    run = home.run(order.entries(home)[0].run)
+    Claims(home).release("ffffffff")
+    done = tlui("queue")
+    try:
+        name = run.read_meta()["name"]
+        assert done.returncode == 0 and done.stderr == f"started {name} (#{run.id}) on cpu\n"
+    finally:
+        assert tlui("stop", "--now", "--all").returncode == 0
+        wait_for(lambda: run.observe().state in ENDED, "the end")
+    assert "started" not in tlui("queue").stderr

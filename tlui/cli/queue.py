@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from tlui.runs.directory import Home, RunDirectory
     from tlui.scheduler.order import Move
+    from tlui.scheduler.queue import Place
 
 app = typer.Typer(
     help="What runs where, what waits and why; and changing that.",
@@ -58,8 +60,9 @@ def show(
 
     store = Home.at(home)
     said = ""
+    started: list[str] = []
     try:
-        start(store)
+        started = start(store)
     except TluiError as error:  # a cluster that does not answer, say; what is known is shown
         said = str(error)
         complain(said, error.code)
@@ -67,6 +70,7 @@ def show(
         found = places(store)
     except TluiError as error:
         return error.code if str(error) == said else complain(str(error), error.code)
+    _tell_started(found, started)
     if json:
         for place in found:
             print_json_line(
@@ -153,7 +157,7 @@ def hold(runs: RunsArgument = None, filter: FilterOption = "", home: HomeOption 
     from tlui.scheduler import control
 
     store = Home.at(home)
-    return _each(store, _chosen(store, runs, filter), control.hold)
+    return _each(store, _chosen(store, runs, filter), control.hold, "held")
 
 
 @app.command()
@@ -161,11 +165,13 @@ def release(runs: RunsArgument = None, filter: FilterOption = "", home: HomeOpti
     """Let held runs start."""
     from tlui.runs.directory import Home
     from tlui.scheduler import control
+    from tlui.scheduler.queue import places
     from tlui.scheduler.start import start
 
     store = Home.at(home)
-    code = _each(store, _chosen(store, runs, filter), control.release)
-    start(store)
+    code = _each(store, _chosen(store, runs, filter), control.release, "released")
+    if started := start(store):
+        _tell_started(places(store, only=started), started)
     return code
 
 
@@ -177,16 +183,50 @@ def drop(runs: RunsArgument = None, filter: FilterOption = "", home: HomeOption 
 
     store = Home.at(home)
     # the last one first: where a parent goes, its children should have gone
-    return _each(store, reversed(_chosen(store, runs, filter)), control.drop)
+    return _each(store, reversed(_chosen(store, runs, filter)), control.drop, "dropped")
 
 
 def _move(runs: list[str] | None, filter: str, home: Path | None, how: Move) -> int:
+    from tlui.cli.choose import listed
     from tlui.runs.directory import Home
     from tlui.scheduler import control
 
     store = Home.at(home)
-    control.move_all(store, _chosen(store, runs, filter), how)
+    chosen = _chosen(store, runs, filter)
+    control.move_all(store, chosen, how)
+    at = {number: run for number, run in enumerate(_line(store), 1) if run in chosen}
+    if at:  # they may all have started meanwhile
+        where = "place" if len(at) == 1 else "places"
+        print(f"now at {where} {_ranges(list(at))}: {listed(list(at.values()))}")
     return 0
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Rising numbers as `1, 3-5`."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and number == found[-1][-1] + 1:
+            found[-1].append(number)
+        else:
+            found.append([number])
+    return ", ".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else f"{r[0]}" for r in found)
+
+
+def _line(store: Home) -> list[RunDirectory]:
+    """The runs that wait, in their order."""
+    from tlui.scheduler.queue import places
+
+    return [place.run for place in places(store) if place.position is not None]
+
+
+def _tell_started(found: Iterable[Place], started: list[str]) -> None:
+    """Say on stderr which runs a look at the queue has started, and where."""
+    from tlui.runs.text import printable
+
+    for place in found:
+        if place.run.id in started:
+            device = printable(place.device)
+            print(f"started {printable(place.name)} (#{place.run.id}) on {device}", file=sys.stderr)
 
 
 def _chosen(store: Home, words: list[str] | None, filter: str) -> list[RunDirectory]:
@@ -198,11 +238,10 @@ def _chosen(store: Home, words: list[str] | None, filter: str) -> list[RunDirect
     from tlui.errors import TluiError
     from tlui.runs.index import Index
     from tlui.runs.reference import resolve
-    from tlui.scheduler.queue import places
 
     if bool(words) == bool(filter):
         raise TluiError("name runs, or places in the queue such as 3-7, or give --filter", 2)
-    line = [place.run for place in places(store) if place.position is not None]
+    line = _line(store)
     with Index(store) as index:
         index.refresh(budget=0.0)
         if filter:
@@ -217,7 +256,7 @@ def _chosen(store: Home, words: list[str] | None, filter: str) -> list[RunDirect
             if span := PLACES.fullmatch(word):
                 first, last = int(span[1]), int(span[2])
                 if not 1 <= first <= last <= len(line):
-                    raise TluiError(f"{word}: there are places 1 to {len(line)} in the queue", 2)
+                    raise TluiError(f"{word}: {_extent(line)}", 2)
                 found += line[first - 1 : last]
             else:
                 found.append(_one(word, line, meant))
@@ -232,7 +271,11 @@ def _one(
 
     place = int(word) if PLACE.fullmatch(word) else 0
     if not 1 <= place <= len(line):
-        return resolve(word)
+        try:
+            return resolve(word)
+        except TluiError as error:
+            said = f"{word}: {_extent(line)}; {error}" if PLACE.fullmatch(word) else str(error)
+            raise TluiError(said, error.code) from None
     there = line[place - 1]
     try:
         run = resolve(word)
@@ -247,17 +290,30 @@ def _one(
     return run
 
 
+def _extent(line: list[RunDirectory]) -> str:
+    return f"there are places 1 to {len(line)} in the queue" if line else "nothing waits"
+
+
 def _each(
-    store: Home, runs: Iterable[RunDirectory], change: Callable[[Home, RunDirectory], object]
+    store: Home,
+    runs: Iterable[RunDirectory],
+    change: Callable[[Home, RunDirectory], object],
+    done: str,
 ) -> int:
     """Do it to all of them; one that has just started does not keep the others from it."""
+    from tlui.cli.choose import counted, listed
     from tlui.cli.main import complain
     from tlui.errors import TluiError
 
     code = 0
+    changed = []
     for run in runs:
         try:
             change(store, run)
         except TluiError as error:
             code = complain(str(error), error.code)
+        else:
+            changed.append(run)
+    if changed:
+        print(f"{done} {counted(changed)}: {listed(changed)}")
     return code
