@@ -177,6 +177,23 @@ def test_decompression_bomb_is_named_before_it_is_decoded() -> None:
         decode(bomb)
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError(), OSError("out of memory when reading image file")], ids=repr
+)
+@pytest.mark.parametrize("step", ["load", "convert"])
+def test_too_little_memory_is_no_damage(
+    monkeypatch: pytest.MonkeyPatch, step: str, error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    data = saved(Image.new("L", (30, 20)), "PNG")
+    monkeypatch.setattr(f"PIL.PngImagePlugin.PngImageFile.{step}", fail)
+    with pytest.raises(BadImage, match="30 x 20 pixels do not fit in memory") as caught:
+        decode(data)
+    assert caught.value.passing
+
+
 def test_fit_methods() -> None:
     pixels = np.asarray(corners())
     assert fit(pixels, 32, "stretch").shape == (32, 32, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -184,6 +185,95 @@ class TestBadImages:
         assert lenient.lost == [("test/blue/02.png", "cannot be read: No such file or directory")]
         with pytest.raises(DataError, match=r"test/blue/02\.png could be decoded before"):
             strict.batch([2])
+
+
+@pytest.mark.parametrize("limit", [None, 0])
+class TestWhatPasses:
+    """What could not be read at one time is read again at the next."""
+
+    PHOTO = "test/blue/02.png"
+    GONE: ClassVar = [(PHOTO, "cannot be read: No such file or directory")]
+
+    @staticmethod
+    def opened(table: Table, root: Path, limit: int | None, bad: Any = "skip") -> Images:
+        return open_images(table, "test", 16, "crop", bad, cache_dir=root, limit=limit)
+
+    @pytest.mark.parametrize("old", [False, True])
+    def test_a_photo(
+        self, photos: Path, table: Table, tmp_path: Path, limit: int | None, old: bool
+    ) -> None:
+        (photos / "test" / "blue" / "01.png").write_bytes(b"")
+        aside, root = tmp_path / "aside.png", tmp_path / "c"
+        (photos / self.PHOTO).rename(aside)
+        empty = ("test/blue/01.png", "0 bytes")
+        for _ in range(2):
+            assert self.opened(table, root, limit).skipped == [empty, *self.GONE]
+        aside.rename(photos / self.PHOTO)
+        if old:  # as entries were written that do not say what may pass
+            (path,) = (root / "images").glob("*/meta.json")
+            meta = json.loads(path.read_text())
+            del meta["passing"]
+            path.write_text(json.dumps(meta))
+        for _ in range(2):
+            again = self.opened(table, root, limit)
+            assert again.skipped == [empty] and not again.lost
+            new = self.opened(table, tmp_path / "new", limit)
+            assert np.array_equal(whole(again), whole(new)) and again.key == new.key
+        assert len(images_in(root)) == 1
+
+    def test_a_refusal(self, photos: Path, table: Table, tmp_path: Path, limit: int | None) -> None:
+        aside, root = tmp_path / "aside.png", tmp_path / "c"
+        (photos / self.PHOTO).rename(aside)
+        with pytest.raises(DataError, match=r"1 image cannot be used:\n.*No such file"):
+            self.opened(table, root, limit, "fail")
+        aside.rename(photos / self.PHOTO)
+        assert not self.opened(table, root, limit, "fail").skipped
+
+    def test_what_stays_bad_is_not_read_again(
+        self,
+        photos: Path,
+        table: Table,
+        tmp_path: Path,
+        limit: int | None,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        (photos / "test" / "blue" / "01.png").write_bytes(b"")
+        (photos / self.PHOTO).unlink()
+        read: list[int] = []
+        pool = table.splits["test"].pool
+        true = pool.read
+        monkeypatch.setattr(pool, "read", lambda item: read.append(item) or true(item))
+        for count in (len(pool) + 1, 1, 1):
+            read.clear()
+            assert len(self.opened(table, tmp_path / "c", limit).skipped) == 2
+            assert len(read) == count
+
+    def test_a_file_of_many(
+        self,
+        write_pcam: Make,
+        write_shard: Make,
+        image: Callable[..., bytes],
+        describe: Describe,
+        tmp_path: Path,
+        limit: int | None,
+    ) -> None:
+        pcam, shard = write_pcam(), tmp_path / "records" / "train-0"
+        for dataset, path in (
+            ({"source": "hdf5", "path": str(pcam)}, next(pcam.glob("*_train_x.h5"))),
+            ({"source": "tfrecord", "path": str(shard.parent), "validation": 0}, shard),
+        ):
+            rows = [{"image/encoded": image(i), "image/label": 1 + i % 2} for i in range(6)]
+            write_shard(shard, rows)
+            table = open_dataset(describe(**dataset))
+            aside, root = tmp_path / "aside", tmp_path / "c"
+            path.rename(aside)
+            with pytest.raises(
+                DataError, match=r"no usable image is left in train|_x\.h5 cannot be r"
+            ):
+                open_images(table, "train", 24, "crop", "skip", cache_dir=root, limit=limit)
+            aside.rename(path)
+            images = open_images(table, "train", 24, "crop", "skip", cache_dir=root, limit=limit)
+            assert not images.skipped and len(images) == len(table.splits["train"])
 
 
 @pytest.mark.parametrize(("limit", "size"), [(None, 16), (0, 16), (0, 24)])

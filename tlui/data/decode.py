@@ -194,6 +194,8 @@ def _opened(data: bytes, target: tuple[int, Resize] | None) -> tuple[Image.Image
         raise BadImage("0 bytes")
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except MemoryError:
+        raise BadImage(f"{len(data):,} bytes do not fit in memory", passing=True) from None
     except Exception as error:
         raise BadImage(_not_an_image(data, error)) from None
     width, height = image.size
@@ -206,9 +208,8 @@ def _opened(data: bytes, target: tuple[int, Resize] | None) -> tuple[Image.Image
         _draft(image, *target)
     try:
         image.load()
-    except MemoryError:
-        raise BadImage(f"{width:,} x {height:,} pixels do not fit in memory") from None
     except Exception as error:
+        _need_memory(image, error)
         raise BadImage(_damaged(data, image, error)) from None
     try:
         turn = _turn(image)
@@ -218,7 +219,19 @@ def _opened(data: bytes, target: tuple[int, Resize] | None) -> tuple[Image.Image
     except BadImage:
         raise
     except Exception as error:
+        _need_memory(image, error)
         raise BadImage(f"{image.format} in mode {image.mode} has no RGB form ({error})") from None
+
+
+def _need_memory(image: Image.Image, error: Exception) -> None:
+    """Tell what memory did not suffice for from what is damaged.
+
+    Raises:
+        BadImage: It did not suffice.
+    """
+    if isinstance(error, MemoryError) or "out of memory" in str(error):  # so says a codec
+        width, height = image.size
+        raise BadImage(f"{width:,} x {height:,} pixels do not fit in memory", True) from None
 
 
 def _draft(image: Image.Image, size: int, method: Resize) -> None:

@@ -11,7 +11,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -39,11 +39,21 @@ class BadImage(DataError):
 
     Args:
         reason: What is wrong with it, without its name: "0 bytes", "truncated after 300 bytes".
+        passing: Whether the same bytes may be good another time: the system, not what is in
+            them, stood in the way.
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, passing: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.passing = passing
+
+
+class Reason(NamedTuple):
+    """Why an item is bad, as `BadImage` says it."""
+
+    text: str
+    passing: bool
 
 
 HIDDEN = "hidden or system file"

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tlui.data.decode import Resize, decode_to, fit
-from tlui.data.items import BadImage, Index, Pixels, Pool, Progress
+from tlui.data.items import BadImage, Index, Pixels, Pool, Progress, Reason
 from tlui.errors import DataError
 
 CHUNK = 32
@@ -60,28 +60,34 @@ def _first(items: Iterable[int], count: int) -> Iterator[int]:
 
 def decode_all(
     pool: Pool,
+    items: Index,
     size: int,
     method: Resize,
     threads: int,
     progress: Progress | None,
     path: Path | None,
-) -> dict[str, str]:
-    """Decode every item, into a file where `path` is given; returns item -> why it is bad."""
-    bad: dict[str, str] = {}
+) -> dict[int, Reason]:
+    """Decode items, each into its place in a file where `path` is given, which is made with room
+    for the whole pool if it is not there; returns item -> why it is bad. Bad ones are not written:
+    their places are black, or what they were."""
+    bad: dict[int, Reason] = {}
     row = size * size * 3
     # Written with pwrite, not through a map: a full disk is then an error, not a SIGBUS.
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600) if path is not None else None
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600) if path is not None else None
     try:
-        if file is not None and len(pool):
+        if file is not None and os.fstat(file).st_size < len(pool) * row:
             os.posix_fallocate(file, 0, len(pool) * row)
 
-        def work(start: int, stop: int) -> dict[str, str]:
-            pixels, reasons = decoded(pool, np.arange(start, stop), size, method)
+        def work(start: int, stop: int) -> dict[int, Reason]:
+            part = items[start:stop]
+            pixels, reasons = decoded(pool, part, size, method)
             if file is not None:
-                os.pwrite(file, pixels.data, start * row)
-            return {str(start + i): reason for i, reason in reasons.items()}
+                for i, item in enumerate(part.tolist()):
+                    if i not in reasons:
+                        os.pwrite(file, pixels[i].data, item * row)
+            return {int(part[i]): reason for i, reason in reasons.items()}
 
-        for _, _, reasons in each_item(len(pool), work, threads, progress):
+        for _, _, reasons in each_item(len(items), work, threads, progress):
             bad.update(reasons)
         if file is not None:
             os.fsync(file)
@@ -91,10 +97,12 @@ def decode_all(
     return bad
 
 
-def decoded(pool: Pool, items: Index, size: int, method: Resize) -> tuple[Pixels, dict[int, str]]:
+def decoded(
+    pool: Pool, items: Index, size: int, method: Resize
+) -> tuple[Pixels, dict[int, Reason]]:
     """Items as uint8 (k, size, size, 3), black where bad; and position -> why it is bad."""
     out = np.zeros((len(items), size, size, 3), np.uint8)
-    bad: dict[int, str] = {}
+    bad: dict[int, Reason] = {}
     block = pool.read_many(items)
     for i, item in enumerate(items):
         try:
@@ -103,7 +111,7 @@ def decoded(pool: Pool, items: Index, size: int, method: Resize) -> tuple[Pixels
             else:
                 out[i] = decode_to(pool.read(int(item)), size, method)
         except BadImage as error:
-            bad[i] = error.reason
+            bad[i] = Reason(error.reason, error.passing)
     return out, bad
 
 
@@ -147,7 +155,7 @@ class Streamer:
 
     def _fill(self, out: Pixels, part: Index, items: Index) -> None:
         out[part], reasons = decoded(self._pool, items[part], self._size, self._method)
-        for i, reason in reasons.items():
+        for i, (reason, _) in reasons.items():
             name = self._pool.names[int(items[part[i]])]
             if self._bad == "fail":
                 raise DataError(f"{name} could be decoded before training but no longer: {reason}")

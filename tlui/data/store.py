@@ -21,7 +21,7 @@ import PIL.Image
 from tlui.data.block import Block
 from tlui.data.cache import Lease, NoRoomError, find, obtain
 from tlui.data.decode import Resize, decode_to
-from tlui.data.items import ELSEWHERE, Index, Pixels, Pool, Progress, Taken, capped, digest
+from tlui.data.items import ELSEWHERE, Index, Pixels, Pool, Progress, Reason, Taken, capped, digest
 from tlui.data.parallel import Streamer, cpus, decode_all
 from tlui.data.splits import listed
 from tlui.data.table import Split, Table
@@ -139,7 +139,7 @@ def open_images(
     kept_at: Index = np.arange(len(chosen))
     if skipped:
         if bad == "fail":
-            _refuse(table, filler)
+            _refuse(table, filler, {id(chosen.pool): held})
         kept_at = np.flatnonzero(~np.isin(chosen.items, list(held.bad)))
         _need_all_classes(table, chosen, kept_at, skipped)
     rows = chosen.items[kept_at]
@@ -251,21 +251,23 @@ class _Filler:
         else:
             try:
                 lease = self.obtain(pool, PIXELS)
+                bad = self._bad(pool, lease, PIXELS)
             except NoRoomError as error:
                 note += f": {error}"
             else:
                 shape = (len(pool), self.size, self.size, 3)
                 block = Block(lease.path / PIXELS, shape)
-                return _Held(key, block, _numbered(lease.meta["bad"]), lease)
+                return _Held(key, block, bad, lease)
         if pool.block() is not None:
             return _Held(key, None, {}, note=note)  # nothing to take apart: none of them is bad
         # Arrays are only read, at their own size: nothing else of them can be bad.
         looking = self if pool.side is None else replace(self, size=pool.side[0])
         try:
-            bad = looking.obtain(pool, None).meta["bad"]
+            bad = looking._bad(pool, looking.obtain(pool, None), None)
         except NoRoomError:
-            bad = decode_all(pool, looking.size, self.method, self.threads, self.progress, None)
-        return _Held(key, None, _numbered(bad), note=note)
+            reasons = looking._decode(pool, np.arange(len(pool)), None)
+            bad = {item: reason.text for item, reason in reasons.items()}
+        return _Held(key, None, bad, note=note)
 
     def obtain(self, pool: Pool, file: str | None) -> Lease:
         """The entry with the pixels; or, without a file, with the bad images alone.
@@ -285,7 +287,7 @@ class _Filler:
                 "size": self.size,
                 "resize": self.method,
                 "what": "" if file is not None else "which images are unreadable",
-                "bad": decode_all(pool, self.size, self.method, self.threads, self.progress, path),
+                **_said(self._decode(pool, np.arange(len(pool)), path)),
             }
 
         def waiting() -> None:
@@ -302,20 +304,55 @@ class _Filler:
             waiting=waiting,
         )
 
+    def _bad(self, pool: Pool, lease: Lease, file: str | None) -> dict[int, str]:
+        """Item -> why it is bad, as an entry has it; what may have passed since is read again.
 
-def _numbered(bad: dict[str, str]) -> dict[int, str]:
-    return {int(item): reason for item, reason in bad.items()}
+        What is good now is a part of the entry from now on. Nobody reads its pixels before, and
+        whoever else reads it again writes the same.
+
+        Raises:
+            NoRoomError: It cannot be written.
+        """
+        bad = {int(item): reason for item, reason in lease.meta["bad"].items()}
+        passing = lease.meta.get("passing", list(bad))
+        if not passing:
+            return bad
+        path = lease.path / file if file is not None else None
+        try:
+            left = self._decode(pool, np.array(passing, np.int64), path)
+        except OSError as error:
+            raise NoRoomError(f"{path}: {error.strerror or error}") from error
+        lasting = {item: Reason(bad[item], False) for item in bad.keys() - set(passing)}
+        if (said := _said(lasting | left)) != {key: lease.meta.get(key) for key in said}:
+            lease.amend(**said)
+        return {int(item): reason for item, reason in said["bad"].items()}
+
+    def _decode(self, pool: Pool, items: Index, path: Path | None) -> dict[int, Reason]:
+        return decode_all(pool, items, self.size, self.method, self.threads, self.progress, path)
 
 
-def _refuse(table: Table, filler: _Filler) -> None:
+def _said(bad: dict[int, Reason]) -> dict[str, Any]:
+    """What an entry says of its bad items."""
+    return {
+        "bad": {str(item): bad[item].text for item in sorted(bad)},
+        "passing": [item for item in sorted(bad) if bad[item].passing],
+    }
+
+
+def _refuse(table: Table, filler: _Filler, held: dict[int, _Held]) -> None:
     """Name the bad images of every split at once.
+
+    Args:
+        held: Pools that are known already, by their id.
 
     Raises:
         DataError: Always.
     """
     lines: list[str] = []
     for split in table.splits.values():
-        skipped = filler.hold(split.pool).skipped(split)
+        if id(split.pool) not in held:
+            held[id(split.pool)] = filler.hold(split.pool)
+        skipped = held[id(split.pool)].skipped(split)
         lines += [f"{name}: {reason}" for name, reason in skipped]
     count = f"{len(lines):,} image{'' if len(lines) == 1 else 's'}"
     raise DataError(

@@ -67,7 +67,9 @@ def read_file(path: bytes) -> bytes:
                 raise BadImage(f"{size:,} bytes, larger than any photo")
             return file.read()
     except OSError as error:
-        raise BadImage(f"cannot be read: {error.strerror or error}") from None
+        raise BadImage(f"cannot be read: {error.strerror or error}", passing=True) from None
+    except MemoryError:
+        raise BadImage(f"{size:,} bytes do not fit in memory", passing=True) from None
 
 
 def read_list(path: str | bytes | os.PathLike[str], what: str) -> bytes:

@@ -117,7 +117,8 @@ class HDF5Images(Pool):
         try:
             found: Pixels = self._open()[start:stop]
         except (OSError, KeyError) as error:
-            raise BadImage(f"cannot be read: {error}") from None
+            # HDF5 does not tell damage from a disk that is away or a filter that is not installed.
+            raise BadImage(f"cannot be read: {error}", passing=True) from None
         return found
 
     def block(self) -> Block | None:

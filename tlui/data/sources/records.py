@@ -178,7 +178,8 @@ class Records(Pool):
         try:
             features = example(self._pread(at, offset, length))
         except (OSError, ValueError) as error:
-            raise BadImage(f"record at byte {offset:,} cannot be read: {error}") from None
+            passing = isinstance(error, OSError)
+            raise BadImage(f"record at byte {offset:,} cannot be read: {error}", passing) from None
         value = features.get(self._image_key)
         if not value or not isinstance(value[0], bytes):
             has = ", ".join(sorted(features)) or "nothing"
