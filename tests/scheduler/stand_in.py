@@ -61,6 +61,10 @@ def main(run: RunDirectory) -> int:
     step = 0
 
     def go_on() -> bool:
+        global asked
+        for word in ("interrupt", "stop"):
+            if (run.requests / word).exists():
+                asked = asked or word
         return (home / "go").exists() or (home / f"go-{name}").exists()
 
     while name.startswith(("wait", "deaf")) and not go_on() and not asked:

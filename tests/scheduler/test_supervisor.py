@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -189,6 +190,25 @@ class TestRequests:
         )
         bench.until(run, "stopped")
         assert run.read_result() is not None
+
+    def test_one_that_begins_is_left_word(self, bench: Bench) -> None:
+        """A signal may be heard for the run its trainer had before; with both it counts twice."""
+        bench.trainer = (sys.executable, "-S", "-c", "import time; time.sleep(600)")
+        run = bench.add("begins")
+        bench.start()
+        claims = Claims(bench.home)
+        wait_for(lambda: (claim := claims.of_run(run.id)) and claim.trainer, "a trainer")
+        assert bench.state(run) == "starting"
+        control.stop(bench.home, run)
+        assert (run.requests / "stop").exists()
+        _, trainer = bench.holders(run)
+        pending = re.findall(
+            r"(?:Shd|Sig)Pnd:\s*(\w+)", Path(f"/proc/{trainer}/status").read_text()
+        )
+        assert [int(found, 16) for found in pending] == [0, 0]
+        control.stop(bench.home, run, "kill")
+        bench.quiet()
+        assert run.observe().reason == "killed on request"
 
     def test_kill_ends_the_deaf(self, bench: Bench) -> None:
         run = bench.add("deaf")

@@ -5,8 +5,12 @@ import signal
 import threading
 
 import pytest
+from training import digits_run
 
-from tlui.trainer.signals import Requests
+from tlui.trainer import __main__ as trainer
+from tlui.trainer.failure import Outcome
+from tlui.trainer.reporter import Reporter
+from tlui.trainer.signals import SIGNALS, Requests
 
 
 @pytest.fixture
@@ -63,3 +67,29 @@ def test_a_file_is_honoured_once(tmp_path):
 
 def test_no_folder_is_no_request(tmp_path):
     assert Requests(tmp_path / "gone").poll() is None
+
+
+def test_who_says_that_it_runs_listens(home, monkeypatch):
+    """From then on it is sent signals; what is heard sooner may be the run before."""
+    run = digits_run(home)
+    before, heard = [], []
+    kept = {number: signal.signal(number, lambda *_: before.append(1)) for number in SIGNALS}
+
+    def reports(directory):
+        reporter = Reporter(directory)
+        assert directory.observe().state == "running"
+        os.kill(os.getpid(), signal.SIGINT)
+        return reporter
+
+    def train_here(run, reporter, requests, *_):
+        heard.append(requests.poll())
+        return Outcome("stopped", 130)
+
+    monkeypatch.setattr(trainer, "Reporter", reports)
+    monkeypatch.setattr(trainer, "train_here", train_here)
+    try:
+        trainer.train(run)
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+    assert heard == ["stop"] and not before

@@ -79,13 +79,16 @@ def stop(home: Home, run: RunDirectory, mode: Mode = "stop") -> str:
     away = seen.state == "stale" and not seen.alive
     if away and mode == "kill" and not _moves(run):
         return _give_up(home, run, seen)
-    if mode == "kill" or not here:
-        _leave_word(run, seen.status.attempt, mode, heard=here)
+    begins = mode != "kill" and seen.status.state == "starting"
+    left = False
+    if mode == "kill" or not here or begins:
+        left = _leave_word(run, seen.status.attempt, mode, heard=here)
     withdraw(run, mode)
-    with Claims(home).still():  # a trainer may go on to another run, which this is not meant for
-        trainer = _trainer_of(home, run)
-        if trainer is not None:
-            _signal(trainer, mode)
+    if not (begins and left):
+        with Claims(home).still():  # a trainer may go on to another run: this is not meant for it
+            trainer = _trainer_of(home, run)
+            if trainer is not None:
+                _signal(trainer, mode)
     if away and mode != "kill":
         return f"will end when it is heard of again: {seen.reason}"
     return {
@@ -219,12 +222,17 @@ def _resumed_elsewhere(home: Home, run: RunDirectory) -> bool:
     return False
 
 
-def _leave_word(run: RunDirectory, attempt: int, mode: Mode, heard: bool) -> None:
-    """Write down what is asked of a run, for those that no signal of ours reaches. One that a
-    signal reaches as well could take it for a second request, which ends evaluation, too.
+def _leave_word(run: RunDirectory, attempt: int, mode: Mode, heard: bool) -> bool:
+    """Write down what is asked of a run, for those that no signal of ours reaches: a trainer
+    elsewhere, or one that begins, for until it says that it runs it may listen for the run it had
+    before. One that a signal reaches as well could take it for a second request, which ends
+    evaluation, too.
 
     Args:
         heard: Whether its trainer hears of it all the same, be the disk full.
+
+    Returns:
+        Whether it is written down.
     """
     word = run.kill_request(attempt) if mode == "kill" else run.requests / mode
     try:
@@ -235,6 +243,8 @@ def _leave_word(run: RunDirectory, attempt: int, mode: Mode, heard: bool) -> Non
                 f"{run.requests}: cannot be written ({error.strerror}); free some space "
                 "or mend its permissions"
             ) from error
+        return False
+    return True
 
 
 def _give_up(home: Home, run: RunDirectory, seen: Observed) -> str:

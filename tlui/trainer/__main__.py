@@ -56,9 +56,11 @@ def train(
         more: Another run may follow in this process, which keeps what that one can use.
         score: `scoring.score`, or where that is done elsewhere.
     """
+    requests = Requests(run.requests)
     try:
         if not run.preset.is_file():
             raise TluiError(f"{run.path}: not a run directory (it holds no preset.toml)", code=2)
+        requests.install()  # before it says that it runs: then signals are sent to it
         reporter = Reporter(run)
     except TluiError as error:
         print(f"tlui: {error}", file=sys.stderr)
@@ -66,8 +68,6 @@ def train(
     except OSError as error:
         print(f"tlui: {run.path}: {error.strerror}", file=sys.stderr)
         return FAILED
-    requests = Requests(run.requests)
-    requests.install()
     outcome = train_here(run, reporter, requests, more, score)
     reporter.end(outcome.state, outcome.code, outcome.reason, outcome.advice)
     return outcome.code
