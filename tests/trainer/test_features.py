@@ -336,11 +336,12 @@ class TestKey:
     """cached_feed alone, without training."""
 
     @staticmethod
-    def cache(experiment):
+    def cache(experiment, meanwhile=lambda table: None, views=(), **how):
         table = open_dataset(experiment.dataset)
         size = experiment.dataset.image_size
         side, resize = experiment.augment.crop_from or size, experiment.dataset.resize
-        images = {name: open_images(table, name, side, resize) for name in ("train", "val")}
+        images = {name: open_images(table, name, side, resize, **how) for name in ("train", "val")}
+        meanwhile(table)
         feed = ImageFeed(
             images,
             experiment.train.batch_size,
@@ -354,7 +355,7 @@ class TestKey:
         set_regime(network, "backbone", "inference")
         prefix = frozen_prefix(network)
         return cached_feed(
-            prefix, feed, images, experiment, "cpu", lambda split: lambda *done: None
+            prefix, feed, images, experiment, "cpu", lambda split: lambda *done: None, views
         )
 
     def test_shared_by_runs_that_differ_in_the_head_only(self, photos, tmp_path):
@@ -439,6 +440,32 @@ class TestKey:
         monkeypatch.setattr(Path, "read_text", another)
         self.cache(frozen()(photos))
         assert len(entries(tmp_path)) == 4
+
+    @pytest.mark.parametrize("views", [(), (0, 1)])
+    def test_features_of_a_photo_that_was_away_are_this_runs_alone(self, photos, tmp_path, views):
+        """In every view that it is missing from."""
+        augment = {"flip": "both", "views": 2} if views else {}
+        experiment = frozen(augment=augment)(photos)
+        aside = tmp_path / "aside.png"
+        at = []
+
+        def away(table):
+            at.append(photos / table.splits["train"].names[3])
+            at[0].rename(aside)
+
+        def of_train(cached):
+            held = cached.feed.views.values() if views else [cached.feed.features["train"]]
+            return np.stack([found.array for found in held], 1)
+
+        lost = self.cache(experiment, away, views, bad="skip", limit=0)
+        assert len(entries(tmp_path)) == 1  # val
+        assert not lost.holds(experiment, "cpu")
+        aside.rename(at[0])
+        again = self.cache(experiment, views=views, bad="skip", limit=0)
+        assert len(entries(tmp_path)) == (3 if views else 2)
+        assert again.holds(experiment, "cpu")
+        differ = (of_train(lost) != of_train(again)).any(axis=2)
+        assert differ[3].all() and differ.sum() == differ.shape[1]
 
     def test_weights_that_changed_since_are_seen(self, photos):
         experiment = frozen(size=32)(photos)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -125,7 +126,7 @@ class Streamer:
         size: int,
         method: Resize,
         threads: int,
-        lost: list[tuple[str, str]],
+        lost: Counter[tuple[str, str]],
         bad: Literal["skip", "fail"],
     ) -> None:
         self._pool = pool
@@ -160,5 +161,4 @@ class Streamer:
             if self._bad == "fail":
                 raise DataError(f"{name} could be decoded before training but no longer: {reason}")
             with self._lock:
-                if (name, reason) not in self._lost:
-                    self._lost.append((name, reason))
+                self._lost[name, reason] += 1

@@ -10,6 +10,7 @@ named at once.
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -67,8 +68,9 @@ class Images:
     """What it is called in lists of what is cached."""
     note: str = ""
     """Why they are streamed, for the log."""
-    lost: list[tuple[str, str]] = field(default_factory=list)
-    """(name, reason) of images that could be decoded at the start but not since: given as black."""
+    lost: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(name, reason) of images that could be decoded at the start but not since, and how often
+    they were given as black."""
     blocks: Index | None = None
     """int64 (n,), which block each image is read with; None where each is read by itself."""
     _block: Block | None = None

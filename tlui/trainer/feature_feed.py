@@ -37,6 +37,8 @@ class Features:
     seconds: float
     """Inference it took, reading images left out."""
     lease: Lease | None = None
+    whole: bool = True
+    """Whether every image could be read; where some were black, this run alone has them."""
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,11 @@ class CachedFeed:
         return True
 
     def holds(self, experiment: Experiment, device: str) -> bool:
-        """Whether the prefix still has the weights that the features were computed with."""
+        """Whether these are the features of what there is: the prefix still has the weights they
+        were computed with, and no image was given as black."""
+        held = (*self.feed.features.values(), *self.feed.views.values())
+        if not all(found.whole for found in held):
+            return False
         return self.fingerprint == _fingerprint(self.prefix, experiment, device)
 
 
@@ -164,6 +168,14 @@ class _Source:
     forward: Callers
 
 
+class _NotWholeError(Exception):
+    """Features that no other run may have, in a file without a name."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        super().__init__()
+        self.array = array
+
+
 def _key(*facts: Any) -> str:
     return hashlib.sha256(":".join(map(str, facts)).encode()).hexdigest()[:40]
 
@@ -172,31 +184,38 @@ def _features(prefix: Prefix, source: _Source, key: str, told: Progress) -> Feat
     images = source.images
     shape, dtype = (len(images), *prefix.shape), np.dtype(_storable(prefix.dtype))
     size = int(np.prod(shape)) * dtype.itemsize
+    before, black = source.forward.seconds, images.lost.total()
     lease: Lease | None = None
 
+    def mapped(folder: Path) -> np.ndarray:
+        return np.memmap(folder / FILE, dtype, "r", 0, shape).view(np.ndarray)
+
     def store(folder: Path) -> dict[str, Any]:
-        before = source.forward.seconds
         with open(folder / FILE, "wb") as file:
             for _, x in _compute(source, told):
                 file.write(np.ascontiguousarray(x, dtype).data)
             file.flush()
             os.fsync(file.fileno())
+        if images.lost.total() > black:
+            raise _NotWholeError(mapped(folder))
         side, seconds = prefix.network.size, source.forward.seconds - before
         facts = {"dataset": images.dataset, "images": len(images), "size": side}
         return {**facts, "cut": prefix.cut, "seconds": seconds}
 
     try:
         lease = obtain("features", key, store, size, waiting=lambda: told(ELSEWHERE, len(images)))
-        array = np.memmap(lease.path / FILE, dtype, "r", 0, shape).view(np.ndarray)
         seconds = float(lease.meta["seconds"])
-        return Features(array, images.labels, images.blocks, seconds, lease)
+        return Features(mapped(lease.path), images.labels, images.blocks, seconds, lease)
+    except _NotWholeError as found:
+        array = found.array
     except NoRoomError:
         if size > memory_for_tables():
             return None
-    array, before = np.empty(shape, dtype), source.forward.seconds
-    for start, x in _compute(source, told):
-        array[start : start + len(x)] = x
-    return Features(array, images.labels, images.blocks, source.forward.seconds - before)
+        array, before = np.empty(shape, dtype), source.forward.seconds
+        for start, x in _compute(source, told):
+            array[start : start + len(x)] = x
+    seconds, whole = source.forward.seconds - before, images.lost.total() == black
+    return Features(array, images.labels, images.blocks, seconds, whole=whole)
 
 
 def _compute(source: _Source, told: Progress) -> Iterator[tuple[int, np.ndarray]]:

@@ -69,7 +69,7 @@ def read_file(path: bytes) -> bytes:
     except OSError as error:
         raise BadImage(f"cannot be read: {error.strerror or error}", passing=True) from None
     except MemoryError:
-        raise BadImage(f"{size:,} bytes do not fit in memory", passing=True) from None
+        raise BadImage("does not fit in memory", passing=True) from None
 
 
 def read_list(path: str | bytes | os.PathLike[str], what: str) -> bytes:
