@@ -135,8 +135,9 @@ def test_check_refuses_what_only_the_built_network_shows(good: Path) -> None:
 def test_check_notes_a_dataset_nobody_said_where_to_find() -> None:
     pcam = next(path for path in bundled_presets() if path.stem == "pcam-backbones")
     done = tlui("check", str(pcam), "--no-count")
-    assert done.returncode == 0
-    assert "note: dataset.path: missing: where is pcam?" in done.stdout
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"tlui: {pcam}: dataset.path: missing: where is pcam?")
+    assert done.stderr.count("\n") == 1 and done.stderr.endswith("tlui run would refuse it here\n")
 
 
 def test_check_executes_nothing_that_lies_beside_the_preset(good: Path) -> None:
@@ -152,13 +153,30 @@ def test_check_executes_nothing_that_lies_beside_the_preset(good: Path) -> None:
     assert not (good.parent / "executed").exists()
 
 
-def test_check_says_why_parameters_cannot_be_counted(good: Path) -> None:
-    text = good.read_text().replace('source = "digits"', 'source = "folder"\npath = "gone"')
+def test_check_says_once_what_is_not_here_and_ends_with_1(good: Path, tmp_path: Path) -> None:
+    text = good.read_text().replace('source = "digits"', 'source = "folder"\npath = "/no/photos"')
     good.write_text(text)
+    refuse = "dataset.path: there is nothing at /no/photos: tlui run would refuse it here"
     done = tlui("check", str(good))
-    assert done.returncode == 0
-    assert "note: parameters: not counted: dataset.path: folder" in done.stdout
-    assert "does not exist" in done.stdout
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"{good}: ok but for what is not here, 3 runs\n")
+    assert "note" not in done.stdout and "trainable" not in done.stdout
+    assert done.stderr == f"tlui: {good}: {refuse}\n"
+    done = tlui("check", str(good), "--json")
+    assert done.returncode == 1 and len(json.loads(done.stdout)) == 3 and refuse in done.stderr
+
+
+def test_check_starts_no_tensorflow_where_there_is_nothing_to_count(
+    good: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tlui.cli.main import run
+
+    started: list[str] = []
+    monkeypatch.setattr("subprocess.run", lambda words, **_: started.append(words))
+    text = good.read_text().replace('source = "digits"', 'source = "folder"\npath = "/no/photos"')
+    good.write_text(text)
+    assert run(["preset", "check", str(good)]) == 1 and started == []
+    assert capsys.readouterr().err.count("/no/photos") == 1
 
 
 def test_check_as_json(good: Path) -> None:

@@ -206,7 +206,7 @@ lr = {{ policy = "constant", initial = 1e-3 }}
         for command in ("watch", "stop", "resume"):
             assert main.run([command, "abcdef01"]) == 2
         assert main.run(["stop"]) == 2
-        assert "name the runs to stop, or give --all" in capsys.readouterr().err
+        assert "name the runs to stop, or give --filter or --all" in capsys.readouterr().err
 
 
 class TestQueue:

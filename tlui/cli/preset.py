@@ -11,6 +11,8 @@ from tlui.cli.options import HomeOption, JsonOption
 from tlui.errors import PresetError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tlui.data.listing import Listing
     from tlui.recipe.preset import Point, Preset
     from tlui.recipe.schema import Experiment
@@ -42,8 +44,13 @@ def check(
     ] = True,
     as_json: JsonOption = False,
     home: HomeOption = None,
-) -> None:
-    """Check presets: every problem at once, or the runs they make and what learns in each."""
+) -> int:
+    """Check presets: every problem at once, or the runs they make and what learns in each.
+
+    Exit codes: 0 all are right, 1 right but for data or weights that are not here, so that tlui run
+    would refuse them on this machine, 2 something is wrong.
+    """
+    from tlui.cli.main import complain
     from tlui.data.listing import data_problems
     from tlui.recipe.preset import load_preset
     from tlui.recipe.problems import escape
@@ -66,8 +73,7 @@ def check(
         problems += data_problems(preset, listings)
     if problems:
         raise PresetError(list(dict.fromkeys(problems)))
-    counts = [_parameters([p.experiment for p in preset.points], listings) if count else None
-              for preset in presets]  # fmt: skip
+    counts = [_parameters(preset.points, listings) if count else None for preset in presets]
     for preset, counted in zip(presets, counts, strict=True):
         refused = [answer["refused"] for answer in counted or [] if "refused" in answer]
         problems += [f"{escape(str(preset.path))}: {text}" for text in refused]
@@ -75,9 +81,14 @@ def check(
         raise PresetError(list(dict.fromkeys(problems)))
     if as_json:
         _print_json(presets, counts)
-        return
-    for preset, counted in zip(presets, counts, strict=True):
-        _print_preset(preset, counted, listings, count)
+    else:
+        for preset, counted in zip(presets, counts, strict=True):
+            _print_preset(preset, counted, listings, count)
+    code = 0
+    for preset in presets:
+        for absent in _absent(preset):
+            code = complain(f"{preset.path}: {absent}: tlui run would refuse it here", 1)
+    return code
 
 
 def schema() -> None:
@@ -143,11 +154,12 @@ def _print_preset(
     listings: dict[str, Listing],
     wanted: bool,
 ) -> None:
-    from tlui.recipe.present import missing_files, missing_weights
+    from tlui.recipe.present import missing_weights
     from tlui.runs.text import printable
 
     runs = "1 run" if len(preset.points) == 1 else f"{len(preset.points)} runs"
-    typer.echo(f"{printable(str(preset.path))}: ok, {runs}")
+    found = "ok but for what is not here" if _absent(preset) else "ok"
+    typer.echo(f"{printable(str(preset.path))}: {found}, {runs}")
     header = [
         "run", "dataset", "backbone", "learns", "lr", "epochs", "trainable / total", "starts from",
     ]  # fmt: skip
@@ -166,7 +178,7 @@ def _print_preset(
                     _starts_from(point, preset) if k == 0 else "",
                 ]
             )
-    if not counted:
+    if not any(answer.get("phases") for answer in counted or []):
         header.pop(6)
         rows = [row[:6] + row[7:] for row in rows]
     widths = [max(len(printable(row[c])) for row in [header, *rows]) for c in range(len(header))]
@@ -175,13 +187,19 @@ def _print_preset(
         typer.echo("  " + "  ".join(cells).rstrip())
     for line in _data_lines(preset, listings) if wanted else ():
         typer.echo(f"  data: {printable(line)}")
-    absent = [*missing_files(preset.points), *missing_weights(preset.points)]
-    for note in [*preset.notes, *absent]:
+    for note in missing_weights(preset.points):
         typer.echo(f"  note: {printable(note)}")
     if wanted and counted is None:
         typer.echo("  note: parameters could not be counted (is TensorFlow installed?)")
     for error in dict.fromkeys(a["error"] for a in counted or [] if a.get("error")):
         typer.echo(f"  note: parameters: {printable(str(error))}")
+
+
+def _absent(preset: Preset) -> list[str]:
+    """What a preset names and is not on this machine, a line each."""
+    from tlui.recipe.present import missing_files
+
+    return [*preset.notes, *missing_files(preset.points)]
 
 
 def dataset_name(experiment: Experiment) -> str:
@@ -246,34 +264,41 @@ def _data_lines(preset: Preset, listings: dict[str, Listing]) -> list[str]:
 
 
 def _parameters(
-    experiments: list[Experiment], listings: dict[str, Listing]
+    points: Sequence[Point], listings: dict[str, Listing]
 ) -> list[dict[str, Any]] | None:
     """Parameters of every phase, counted by the trainer in its own process; None where it cannot.
 
     Equal networks are asked for once. One answer an experiment: `{"phases": [{...}]}` with
-    `trainable_parameters` and `total_parameters`, `{"refused": ...}` where it cannot be trained, or
-    `{"error": ...}`.
+    `trainable_parameters` and `total_parameters`, `{"refused": ...}` where it cannot be trained,
+    `{"error": ...}`, or `{}` where its data is not here, which is said elsewhere.
     """
     import json
     import os
     import subprocess
 
     from tlui.data.listing import listed
+    from tlui.recipe.present import missing_files
+    from tlui.recipe.resolve import UNKNOWN_PATH
     from tlui.recipe.toml import as_document, experiment_to_toml
     from tlui.runs.environment import importable, python
 
     questions: dict[str, tuple[str, int]] = {}
     answers: dict[str, dict[str, Any]] = {}
     keys = []
-    for experiment in experiments:
+    for point in points:
+        experiment = point.experiment
         listing = listed(experiment.dataset, listings)
         number = len(listing.classes) if listing.classes is not None else None
         key = _network_key(as_document(experiment), number or listing.unknown)
         keys.append(key)
         if number is None:
-            answers[key] = {"error": f"not counted: {listing.unknown}"}
+            away = getattr(experiment.dataset, "path", None) == UNKNOWN_PATH
+            said = away or bool(missing_files([point]))
+            answers[key] = {} if said else {"error": f"not counted: {listing.unknown}"}
         else:
             questions.setdefault(key, (experiment_to_toml(experiment), number))
+    if not questions:
+        return [answers[key] for key in keys]
     asked = {
         "experiments": [{"toml": text} for text, _ in questions.values()],
         "classes": [number for _, number in questions.values()],
