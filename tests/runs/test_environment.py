@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import tlui
-from tlui.runs.environment import importable, python, source_tree
+from tlui.runs.environment import anywhere, importable, python, source_tree
 
 
 def test_nothing_in_the_current_folder_is_run(tmp_path: Path) -> None:
@@ -36,3 +36,11 @@ def test_the_path_does_not_grow_from_process_to_process() -> None:
     assert importable(once) == once
     tree = source_tree()
     assert once["PYTHONPATH"] == os.pathsep.join([*([str(tree)] if tree else []), "/elsewhere"])
+
+
+def test_places_stay_where_they_are_in_another_folder(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = {"TLUI_CACHE": "cache", "KERAS_HOME": "~/keras", "PYTHONPATH": "/there::mine"}
+    env = anywhere(given)
+    assert (env["TLUI_CACHE"], env["KERAS_HOME"]) == (f"{tmp_path}/cache", "~/keras")
+    assert env["PYTHONPATH"].endswith(f"/there{os.pathsep}{tmp_path}/mine")

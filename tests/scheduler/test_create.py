@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 import tomli_w
@@ -46,6 +48,27 @@ def finish(run: RunDirectory, value: float, monitor: str = "val_accuracy") -> No
     best = {"epoch": 1, "monitor": monitor, "value": value}
     write_json(run.result, {"best": best, "metrics": {}})
     write_status(run.status, Status("finished"))
+
+
+def test_runs_know_folder_and_commit_of_who_asked_for_them(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def place() -> tuple[object, object]:
+        meta = create_runs(home, parse_preset(LAB.replace("PICK", "best")))[0].read_meta()
+        return meta["folder"], meta["git_commit"]
+
+    inside = tmp_path / "repository" / "inside"
+    inside.mkdir(parents=True)
+    monkeypatch.chdir(inside)
+    assert place() == (str(inside), None)
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for words in (["init", "-q"], [*who, "commit", "-q", "--allow-empty", "-m", "first"]):
+        subprocess.run(["git", *words], cwd=inside.parent, check=True)
+    asked = ["git", "rev-parse", "HEAD"]
+    commit = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    assert len(commit) == 40 and place() == (str(inside), commit)
+    inside.rmdir()
+    assert place() == (None, None)
 
 
 def test_runs_are_queued_in_order_with_their_wishes(home: Home) -> None:

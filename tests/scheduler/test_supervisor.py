@@ -93,6 +93,21 @@ class TestQueueGoesOn:
         bench.ended(*runs)
         assert bench.starts() == [run.id for run in runs]
 
+    def test_it_needs_no_folder_of_who_began_it(
+        self, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Every run that follows inherits what the first supervisor has."""
+        (gone := tmp_path / "gone").mkdir()
+        monkeypatch.chdir(gone)
+        first, second = bench.add("wait-1"), bench.add("wait-2")
+        bench.start()
+        gone.rmdir()
+        for run in (first, second):
+            bench.running(run)
+            assert {str(Path(f"/proc/{pid}/cwd").readlink()) for pid in bench.holders(run)} == {"/"}
+            bench.go(run.read_meta()["name"])
+        bench.ended(first, second)
+
     def test_the_order_is_that_of_the_queue(self, bench: Bench) -> None:
         first, second, third = (bench.add(n) for n in ("wait", "finish-2", "finish-3"))
         bench.start()

@@ -11,6 +11,7 @@ from training import asking, digits_experiment, digits_run, make_run, start, tra
 
 from tlui.runs.directory import Home
 from tlui.runs.events import EventReader
+from tlui.runs.files import read_json, write_json
 from tlui.runs.history import load
 from tlui.runs.process import identify
 from tlui.runs.status import Status, read_status, write_status
@@ -38,6 +39,16 @@ def finished(tmp_path_factory):
     outcome = train(run)
     assert outcome.state == "finished", outcome
     return run
+
+
+def test_env_says_where_the_run_was_asked_for(home):
+    """Not where its trainer runs, whose folder and commit are anybody's."""
+    run = digits_run(home, epochs=1)
+    asked = {"folder": "/there", "git_commit": "c0ffee"}
+    write_json(run.meta, {**run.read_meta(), **asked})
+    assert train(run).state == "finished", run.log.read_text()
+    env = read_json(run.env)
+    assert {name: env[name] for name in asked} == asked
 
 
 class TestResult:

@@ -24,6 +24,28 @@ def python(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
+PLACES = ("TLUI_HOME", "TLUI_CACHE", "TLUI_CONFIG", "KERAS_HOME")
+"""Variables that hold a path, which starts at the current folder where it is relative."""
+
+
+def anywhere(given: Mapping[str, str]) -> dict[str, str]:
+    """`importable`, for a process that has another current folder than this one."""
+    env = importable(given)
+    for name in PLACES:
+        if place := env.get(name):
+            env[name] = _absolute(place)
+    if path := env.get("PYTHONPATH"):
+        env["PYTHONPATH"] = os.pathsep.join(map(_absolute, filter(None, path.split(os.pathsep))))
+    return env
+
+
+def _absolute(place: str) -> str:
+    try:
+        return place if place.startswith("~") else str(Path(place).absolute())
+    except OSError:
+        return place  # the current folder was deleted, and the place with it
+
+
 def importable(given: Mapping[str, str]) -> dict[str, str]:
     """An environment in which the commands of `python` find this very tlui."""
     env = dict(given)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from tlui.errors import PresetError, TluiError
@@ -28,6 +31,7 @@ from tlui.scheduler.start import LEAST_BYTES, require_room
 
 BYTES_A_RUN = 32 * 1024
 """What the files of a queued run may take on a disk that counts in blocks of 4 KiB."""
+GIT_SECONDS = 2.0
 
 
 def create_runs(
@@ -42,7 +46,8 @@ def create_runs(
 
     run.json gets, beside what `Home.create` asks for: `parents`, the ids of the runs it may start
     from; `choose_parent`, whether the best of them is picked when they have ended (then written
-    to preset.toml); `lab`, common to all runs of one call; `tags`.
+    to preset.toml); `lab`, common to all runs of one call; `tags`; `folder` and `git_commit`, where
+    they were asked for.
 
     Args:
         home: The store.
@@ -64,7 +69,7 @@ def create_runs(
     require_room(home, LEAST_BYTES + len(preset.points) * BYTES_A_RUN)
     with Claims(home).still():  # where nothing can be claimed, nothing should wait for it
         pass
-    lab = secrets.token_hex(4)
+    common = {"lab": secrets.token_hex(4), **_place()}
     made: dict[str, RunDirectory] = {}
     with order.adding(home), _all_or_none(home, made):
         for point in preset.points:
@@ -79,14 +84,34 @@ def create_runs(
                 "learns_little": experiment.learns_little,
                 "parents": parents,
                 "choose_parent": len(point.parents) > 1 and point.parent is None,
-                "lab": lab,
                 "tags": list(experiment.tags),
+                **common,
             }
             made[point.name] = home.create(experiment_to_toml(experiment), meta)
         for on in dict.fromkeys(point.experiment.run.on for point in preset.points):
             ids = [made[p.name].id for p in preset.points if p.experiment.run.on == on]
             order.append(home, ids, replace(wishes, on=on), held=held)
     return list(made.values())
+
+
+def _place() -> dict[str, str | None]:
+    """The current folder, and the commit that is checked out there; None where there is none."""
+    try:
+        folder = Path.cwd()
+    except OSError:
+        return {"folder": None, "git_commit": None}  # it was deleted
+    commit = None
+    if any(os.path.lexists(parent / ".git") for parent in (folder, *folder.parents)):
+        with suppress(OSError, subprocess.SubprocessError):
+            asked = subprocess.run(
+                ["git", "rev-parse", "HEAD"],
+                capture_output=True,
+                text=True,
+                timeout=GIT_SECONDS,
+                stdin=subprocess.DEVNULL,
+            )
+            commit = asked.stdout.strip() if asked.returncode == 0 else None
+    return {"folder": str(folder), "git_commit": commit or None}
 
 
 @contextmanager

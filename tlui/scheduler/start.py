@@ -18,7 +18,7 @@ from typing import Any
 
 from tlui.errors import TluiError
 from tlui.runs.directory import Home, RunDirectory
-from tlui.runs.environment import importable, python
+from tlui.runs.environment import anywhere, python
 from tlui.runs.files import fresh, withheld
 from tlui.runs.process import identify
 from tlui.runs.status import Status, read_status, write_status
@@ -203,7 +203,8 @@ def _supervisor(home: Home, run: RunDirectory, orders: Orders) -> subprocess.Pop
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=importable(os.environ),
+            env=anywhere(os.environ),
+            cwd="/",  # it outlives whoever starts it, and so may the folder
             pass_fds=(orders.ready,),
             start_new_session=True,
         )

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
@@ -152,8 +152,14 @@ def arithmetic() -> dict[str, Any]:
     return found
 
 
-def describe(experiment: Experiment, devices: Devices, fingerprint: str) -> dict[str, Any]:
-    """The contents of env.json."""
+def describe(
+    experiment: Experiment, devices: Devices, fingerprint: str, meta: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The contents of env.json.
+
+    Args:
+        meta: What run.json says: this process may run anywhere, and long after the run was made.
+    """
     build = tf.sysconfig.get_build_info()
     return {
         "version": 1,
@@ -165,28 +171,13 @@ def describe(experiment: Experiment, devices: Devices, fingerprint: str) -> dict
         "device": devices.label,
         "devices": experiment.train.devices,
         "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
-        "git_commit": git_commit(),
+        "git_commit": meta.get("git_commit"),
         "command": [sys.executable, *sys.argv],
-        "folder": str(Path.cwd()),
+        "folder": meta.get("folder"),
         "seed": experiment.train.seed,
         "dataset_fingerprint": fingerprint,
         "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") != "0",
     }
-
-
-def git_commit() -> str | None:
-    """The commit checked out where the command was given, or None outside a repository."""
-    try:
-        asked = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            stdin=subprocess.DEVNULL,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return asked.stdout.strip() or None if asked.returncode == 0 else None
 
 
 def peak_memory() -> dict[str, float | None]:

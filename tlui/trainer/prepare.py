@@ -74,7 +74,8 @@ def prepare(
     reporter.device(devices.label)
     if not devices.gpu and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1"):
         reporter.log("no GPU here: training on the CPU")
-    write_json(directory.env, describe(experiment, devices, table.fingerprint))
+    env = describe(experiment, devices, table.fingerprint, directory.read_meta())
+    write_json(directory.env, env)
     write_json(directory.classes, {"version": 1, "classes": table.classes})
     objective = objective_for(experiment.head, table.classes, images["train"].labels)
 
