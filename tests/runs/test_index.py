@@ -16,6 +16,7 @@ from tlui.runs.events import EventWriter
 from tlui.runs.files import write_json
 from tlui.runs.index import Index
 from tlui.runs.marks import Mark, mark, read_marks
+from tlui.runs.process import identify
 from tlui.runs.status import Status, read_status, write_status
 
 
@@ -54,6 +55,20 @@ def test_rows_say_what_the_files_say(home: Home) -> None:
     assert row.measures["trainable_parameters"] == 2_231_558
     assert len(row.points) == 5
     assert row.id.startswith(row.short)
+
+
+@pytest.mark.parametrize("done", [0, 2])
+def test_of_a_killed_run_the_epochs_count_that_were_finished(home: Home, done: int) -> None:
+    for owner in (identify(), dead_identity()):
+        run = make_run(home, state="running", epochs=7, done=done, owner=owner)
+        status = read_status(run.status)
+        assert status is not None
+        under_way = {**status.progress, "epoch": done + 1}
+        write_status(run.status, dataclasses.replace(status, progress=under_way))
+    with Index(home) as index:
+        index.refresh()
+        found = {row.state: row.epoch for row in index.rows()}
+    assert found == {"running": done + 1, "interrupted": done}
 
 
 def test_nothing_changed_costs_nothing(home: Home) -> None:

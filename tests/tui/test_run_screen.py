@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from factory import write_epochs
+from factory import dead_identity, write_epochs
 from training import digits_run, start
 from tui.driving import Make, Open, ready, screen_text, shows, until
 
 from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.events import EventWriter
+from tlui.runs.process import Identity, identify
+from tlui.runs.status import read_status, write_status
 from tlui.tui.chart.line_chart import LineChart
 from tlui.tui.screens.modals import ConfirmModal
 from tlui.tui.screens.new import NewScreen
@@ -47,6 +50,20 @@ async def test_a_live_run_shows_progress_charts_and_what_arrives(
         assert isinstance(screen, RunScreen)
         assert screen.live is not None
         assert len(screen.live.epochs) == 6
+
+
+@pytest.mark.parametrize(
+    ("owner", "epoch"), [(identify(), 3), (dead_identity(), 2)], ids=["trains", "killed"]
+)
+async def test_list_and_run_show_the_same_epoch(
+    open_app: Open, make: Make, owner: Identity, epoch: int
+) -> None:
+    progress = {"epoch": 3, "step": 1}  # two have finished, and the third has begun
+    make(state="running", epochs=7, done=2, owner=owner, progress=progress)
+    async with open_app().run_test(size=(120, 40)) as pilot:
+        await shows(pilot, f" {epoch}/7 ", f"epoch {epoch}/7")
+        await pilot.press("enter")
+        await shows(pilot, "[1 charts]", f"epoch {epoch}/7")
 
 
 @pytest.mark.parametrize(
@@ -199,6 +216,9 @@ async def test_a_resume_takes_back_what_it_voids(open_app: Open, make: Make) -> 
         writer.write("open", version=1, attempt=2, epoch=3, step=12)
         write_epochs(writer, range(4, 5), 10)
         writer.close()
+        status = read_status(run.status)
+        assert status is not None
+        write_status(run.status, replace(status, progress={**status.progress, "epoch": 4}))
         screen = pilot.app.screen
         assert isinstance(screen, RunScreen)
         await shows(pilot, "epoch 4/10")

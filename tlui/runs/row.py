@@ -56,7 +56,7 @@ class Row:
     lr: str = ""
     """`1e-4`, `exp 1e-2`; phases joined by ` then `."""
     epoch: int = 0
-    """The epoch that runs (from 1) while it is live, else how many were finished."""
+    """See `shown_epoch`."""
     epochs: int = 0
     """Epochs asked for, all phases."""
     val: float | None = None
@@ -326,11 +326,20 @@ def _ended(observed: Observed, seen: float | None) -> float | None:
     return observed.status.ended
 
 
+def shown_epoch(state: str, progress: dict[str, Any], finished: int) -> int:
+    """The epoch that every view shows: while a run trains the one under way (from 1), in one that
+    waits or has ended, however it did, how many were finished."""
+    if state not in LIVE and state != "stale":
+        return finished
+    return max(int(_finite(progress.get("epoch")) or 0), finished)
+
+
 def _epoch(observed: Observed, curve: Curve, result: dict[str, Any]) -> int:
-    given = int(_finite(observed.status.progress.get("epoch")) or 0)
-    if observed.status.state in LIVE:
-        return given or curve.epoch
-    return int(_finite(result.get("epochs")) or 0) or curve.epoch or given
+    progress = observed.status.progress
+    finished = int(_finite(result.get("epochs")) or 0) or curve.epoch
+    if not finished and result:
+        finished = int(_finite(progress.get("epoch")) or 0)
+    return shown_epoch(observed.state, progress, finished)
 
 
 def _created(run: RunDirectory, meta: dict[str, Any]) -> float:

@@ -20,10 +20,8 @@ def state_span(state: str, ascii: bool) -> tuple[str, str]:
 
 
 def progress_words(progress: dict[str, Any], ascii: bool) -> list[str]:
-    """`epoch 6/10`, `step 14/24`, `148 img/s`, `ETA 1m12`, as far as they are known."""
+    """`step 14/24`, `148 img/s`, `ETA 1m12`, as far as they are known."""
     words = []
-    if progress.get("epochs"):
-        words.append(f"epoch {progress.get('epoch') or 0}/{progress['epochs']}")
     if progress.get("steps"):
         words.append(f"step {progress.get('step') or 0}/{progress['steps']}")
     speed = progress.get("images_per_second")
@@ -33,6 +31,21 @@ def progress_words(progress: dict[str, Any], ascii: bool) -> list[str]:
     if isinstance(eta, int | float):
         words.append(f"ETA {format.duration(eta, ascii)}")
     return [printable(word) for word in words]
+
+
+def _how_far(row: Row, ascii: bool) -> list[str]:
+    """`epoch 6/10`, and of a run that trains its `progress_words`."""
+    words = [f"epoch {row.epoch}/{row.epochs}"] if row.progress.get("epochs") else []
+    return words + (progress_words(row.progress, ascii) if row.state in LIVE else [])
+
+
+def done_share(state: str, progress: dict[str, Any], epoch: int, epochs: int) -> float:
+    """How much of a run is done (0..1), by the epoch that is shown of it."""
+    if state not in LIVE:
+        return epoch / max(epochs, 1)
+    steps = progress.get("steps") or 0
+    part = min((progress.get("step") or 0) / steps, 0.999) if steps else 0.0
+    return (max(epoch - 1, 0) + part) / max(epochs, 1)
 
 
 def machine_words(sample: dict[str, Any], ascii: bool) -> str:
@@ -62,7 +75,7 @@ def strip(row: Row, width: int, ascii: bool) -> list[Line]:
     name = shortened(row, max(width // 3, 16), ascii)
     first: Line = [(" " + name, "title"), ("  ", ""), state_span(row.state, ascii)]
     if live:
-        first += [(f"  {word}", "") for word in progress_words(row.progress, ascii)]
+        first += [(f"  {word}", "") for word in _how_far(row, ascii)]
     elif row.reason:
         first.append((f"  {printable(row.reason)}", "warn"))
     else:
@@ -134,9 +147,10 @@ def card(row: Row, width: int, height: int, ascii: bool) -> list[Line]:
     if row.state in LIVE or row.state == "interrupted":
         progress = row.progress
         if progress.get("epochs"):
-            lines.append([(" ", ""), *bar(row.epoch / max(row.epochs, 1), width - 2)])
+            share = done_share(row.state, progress, row.epoch, row.epochs)
+            lines.append([(" ", ""), *bar(share, width - 2)])
         line: Line = []
-        for word in progress_words(progress, ascii):
+        for word in _how_far(row, ascii):
             if line and cells(line) + len(word) + 2 > width:
                 lines.append(line)
                 line = []

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tlui.runs import format
+from tlui.runs.row import shown_epoch
 from tlui.runs.status import LIVE
 from tlui.runs.text import printable
 from tlui.tui import describe
@@ -94,12 +95,12 @@ def progress_line(live: LiveRun | None, width: int, ascii: bool) -> Line:
         text = f" {printable(doing.get('what'))} {done}/{total} "
         return [(text, ""), *describe.bar(done / total, max(min(width - len(text) - 2, 40), 4))]
     epochs = progress.get("epochs") or 0
-    done_epochs = len(live.history.epochs)
+    epoch = shown_epoch(live.state, progress, len(live.history.epochs))
     if not epochs:
         reason = live.observed.reason or "nothing trained yet"
         return [(f" {printable(reason)}", "dim")]
-    first = f" epoch {done_epochs}/{epochs} "
-    rest = [w for w in describe.progress_words(progress, ascii) if not w.startswith("epoch")]
+    first = f" epoch {epoch}/{epochs} "
+    rest = describe.progress_words(progress, ascii)
     if live.state not in LIVE:
         rest = [w for w in rest if w.endswith("img/s")]
         best = live.history.best(live.monitor)
@@ -110,9 +111,7 @@ def progress_line(live: LiveRun | None, width: int, ascii: bool) -> Line:
         rest = [w for w in rest if not w.startswith("ETA")]
     tail = "  " + "  ".join(rest)
     size = max(min(width - len(first) - len(tail) - 1, 40), 4)
-    steps = progress.get("steps") or 0
-    part = (progress.get("step") or 0) / steps if steps and live.state in LIVE else 0.0
-    share = (done_epochs + min(part, 0.999)) / epochs
+    share = describe.done_share(live.state, progress, epoch, epochs)
     return [(first, ""), *describe.bar(share, size), (tail, "dim")]
 
 
