@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 from collections.abc import Callable
@@ -189,6 +190,27 @@ class TestFolder:
         with pytest.raises(BadImage, match="cannot be read: No such file"):
             split.read(names.index("b/gone.jpg"))
 
+    def test_what_cannot_be_looked_at_is_passed_over_with_the_reason(
+        self, classes_of: Make, describe: Describe, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        root = classes_of({"a": 2, "b": 2})
+        (root / "cats").symlink_to("/nowhere")  # a class on a disk that is away
+        (root / "a" / "gone").symlink_to("/nowhere")
+        (root / "a" / "long").symlink_to("x" * 300)
+        (root / "b" / "closed").write_bytes(b"")
+
+        def refuse(path: bytes, _: str) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+
+        monkeypatch.setattr("tlui.data.sources.files.open", refuse, raising=False)
+        table = folder(describe, root, validation=0)
+        assert {skipped.name: skipped.reason for skipped in table.skipped} == {
+            "cats": "link to nothing",
+            "a/gone": "link to nothing",
+            "a/long": "cannot be looked at: File name too long",
+            "b/closed": "cannot be read: Permission denied",
+        }
+
     def test_what_is_not_there_is_said(
         self, tmp_path: Path, classes_of: Make, describe: Describe
     ) -> None:
@@ -261,19 +283,24 @@ class TestCSV:
             "img/001.png,a,dev",
             "img/002.png,,train",
             "img/000.png,b,test",
+            "img,a,train",
+            "long,a,train",
         ]
+        (root / "long").symlink_to("x" * 300)
         rows += [f"missing{i}.png,a,train" for i in range(30)]
         path = root / "list.csv"
         path.write_text("\n".join(rows))
         with pytest.raises(DataError) as caught:
             self.open(describe, path)
         text = str(caught.value)
-        assert "34 rows" in text
+        assert "36 rows" in text
         assert "line 3: img/nope.png does not exist" in text
         assert 'line 4: split "dev" is not train, val or test' in text
         assert "line 5: no label" in text
         assert "line 6: img/000.png is on line 2 already" in text
-        assert "… and 14 more" in text
+        assert "line 7: img is not a regular file" in text
+        assert "line 8: long cannot be looked at: File name too long" in text
+        assert "… and 16 more" in text
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -362,7 +389,24 @@ class TestHDF5:
         with pytest.raises(DataError, match=r"train_x\.h5: not readable as HDF5, damaged or trunc"):
             self.open(describe, root)
         train.unlink()
+        train.symlink_to("/nowhere")
+        with pytest.raises(DataError, match=r"train_x\.h5: cannot be read: No such file"):
+            self.open(describe, root)
+        train.unlink()
         with pytest.raises(DataError, match=r"train_y\.h5 is there but its x file is missing"):
+            self.open(describe, root)
+
+    def test_damaged_labels_are_named(self, write_pcam: Make, describe: Describe) -> None:
+        import h5py
+
+        path = next((root := write_pcam()).glob("*_train_y.h5"))
+        with h5py.File(path, "w") as file:
+            file.create_dataset("y", data=np.arange(20) % 2, chunks=(20,), compression="gzip")
+            chunk = file["y"].id.get_chunk_info(0)
+        with open(path, "r+b") as file:
+            file.seek(chunk.byte_offset)
+            file.write(b"\xff" * chunk.size)
+        with pytest.raises(DataError, match=r"train_y\.h5: not readable as HDF5, damaged"):
             self.open(describe, root)
 
     def test_packed_or_absent(self, tmp_path: Path, describe: Describe) -> None:

@@ -6,6 +6,7 @@ order, labels and fingerprints do not depend on the locale.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -90,15 +91,17 @@ def read_list(path: str | bytes | os.PathLike[str], what: str) -> bytes:
         raise DataError(f"{what} {shown(os.fsencode(path))!r}: {error.strerror or error}") from None
 
 
-def look(root: bytes, path: bytes) -> FoundFile | None:
-    """A file that must be there, with size and time; None where it is not a regular file."""
+def look(root: bytes, path: bytes) -> FoundFile | str:
+    """A file that must be there, with size and time; or why there is none."""
     try:
         state = os.stat(os.path.join(root, path))  # noqa: PTH116, PTH118 - bytes
-    except OSError:
-        return None
-    return (
-        FoundFile(path, state.st_size, state.st_mtime_ns) if stat.S_ISREG(state.st_mode) else None
-    )
+    except (FileNotFoundError, NotADirectoryError):
+        return "does not exist"
+    except OSError as error:
+        return f"cannot be looked at: {error.strerror or error}"
+    if not stat.S_ISREG(state.st_mode):
+        return "is not a regular file"
+    return FoundFile(path, state.st_size, state.st_mtime_ns)
 
 
 def subfolders(folder: bytes) -> list[bytes]:
@@ -147,10 +150,12 @@ def _image(entry: os.DirEntry[bytes], path: bytes, skipped: list[Skipped]) -> Fo
     suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - bytes
     try:
         state = entry.stat()
-    except OSError:
+    except OSError as error:
         if suffix in SUFFIXES:  # a link into nowhere: an image that cannot be read
             return FoundFile(path, -1, -1)
-        skipped.append(Skipped(shown(path), "link to nothing"))
+        nothing = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+        why = "link to nothing" if nothing else f"cannot be looked at: {error.strerror or error}"
+        skipped.append(Skipped(shown(path), why))
         return None
     if not stat.S_ISREG(state.st_mode):
         skipped.append(Skipped(shown(path), "not a regular file"))
@@ -158,11 +163,11 @@ def _image(entry: os.DirEntry[bytes], path: bytes, skipped: list[Skipped]) -> Fo
     if suffix not in SUFFIXES:
         try:
             with open(entry.path, "rb") as file:
-                is_image = sniff(file.read(16))
-        except OSError:
-            is_image = False
-        if not is_image:
-            skipped.append(Skipped(shown(path), "not an image"))
+                why = "" if sniff(file.read(16)) else "not an image"
+        except OSError as error:
+            why = f"cannot be read: {error.strerror or error}"
+        if why:
+            skipped.append(Skipped(shown(path), why))
             return None
     return FoundFile(path, state.st_size, state.st_mtime_ns)
 

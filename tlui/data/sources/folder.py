@@ -241,8 +241,13 @@ def _classes(root: bytes, start: bytes, skipped: list[Skipped]) -> Classes:
     classes = {name: walk(root, _under(start, name), skipped) for name in subfolders(folder)}
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.is_file() and not entry.name.startswith(b"."):
-                skipped.append(Skipped(shown(_under(start, entry.name)), "not in a class folder"))
+            if entry.name.startswith(b"."):
+                continue
+            name = shown(_under(start, entry.name))
+            if entry.is_file():
+                skipped.append(Skipped(name, "not in a class folder"))
+            elif entry.is_symlink() and not entry.is_dir():  # of a class, on a disk that is away?
+                skipped.append(Skipped(name, "link to nothing"))
     return classes
 
 

@@ -226,8 +226,12 @@ def _pair(x: Path, y: Path, problems: list[str]) -> tuple[HDF5Images, Index]:
         raise _Mismatch
     import h5py
 
-    with h5py.File(y, "r", locking=False) as file:
-        labels = np.asarray(file[label_key][()]).reshape(-1).astype(np.int64)
+    try:
+        with h5py.File(y, "r", locking=False) as file:
+            labels = np.asarray(file[label_key][()]).reshape(-1).astype(np.int64)
+    except (OSError, KeyError) as error:
+        problems.append(_unreadable(y, error))
+        raise _Mismatch from None
     if len(labels) and labels.min() < 0:
         problems.append(f"{y.name}: negative label {labels.min()}")
         raise _Mismatch
@@ -249,6 +253,13 @@ def _look(path: Path, wanted: str, problems: list[str]) -> tuple[str, tuple[int,
                 raise _Mismatch
             found = file[key]
             return key, tuple(found.shape), found.dtype, found.chunks[0] if found.chunks else 0
-    except OSError as error:
-        problems.append(f"{path.name}: not readable as HDF5, damaged or truncated ({error})")
+    except (OSError, KeyError) as error:
+        problems.append(_unreadable(path, error))
         raise _Mismatch from None
+
+
+def _unreadable(path: Path, error: OSError | KeyError) -> str:
+    number = getattr(error, "errno", None)
+    if number is not None:  # the system's refusal; HDF5 has none for what is in a file
+        return f"{path.name}: cannot be read: {os.strerror(number)}"
+    return f"{path.name}: not readable as HDF5, damaged or truncated ({error})"

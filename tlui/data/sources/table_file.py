@@ -43,8 +43,10 @@ def find_csv(dataset: CSVSource) -> Found:
             problems.append(f'line {line}: split "{word}" is not train, val or test')
         elif file_name in seen:
             problems.append(f"line {line}: {name} is on line {seen[file_name]} already")
-        elif "\0" in name or (file := look(root, file_name)) is None:
+        elif "\0" in name:
             problems.append(f"line {line}: {name} does not exist")
+        elif isinstance(file := look(root, file_name), str):
+            problems.append(f"line {line}: {name} {file}")
         else:
             held.setdefault(split, []).append((file, label))
         seen.setdefault(file_name, line)

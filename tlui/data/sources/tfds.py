@@ -183,7 +183,9 @@ def _read(folder: Path, asked: str) -> _Prepared:
     features = read_json(folder / "features.json")
     if info is None or features is None:
         which = "dataset_info.json" if info is None else "features.json"
-        raise DataError(f"dataset {asked!r}: {str(folder / which)!r} is missing or not JSON")
+        raise DataError(
+            f"dataset {asked!r}: {str(folder / which)!r} is missing, unreadable or not JSON"
+        )
     wanted = asked.partition(":")[0].partition("/")[0]
     name = str(info.get("name") or wanted)
     if wanted != name and wanted not in folder.parts:
