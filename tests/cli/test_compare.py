@@ -81,6 +81,7 @@ def test_bad_usage(three: list[str], capsys: Capture) -> None:
     assert tlui(["compare", "a", "--filter", "b"]) == 2
     assert tlui(["compare", "a", "-m", "acuracy"]) == 2
     assert tlui(["compare", "--filter", "status:queued"]) == 1
+    assert "no run matches: status:queued" in capsys.readouterr().err
 
 
 def test_the_best_of_each_value(home: Home, capsys: Capture) -> None:

@@ -42,6 +42,13 @@ def test_filter(home: Home, tmp_path: Path, capsys: Capture) -> None:
     assert tlui(["export", "zzz"]) == 2
 
 
+def test_nothing_that_matches_leaves_no_file(home: Home, tmp_path: Path, capsys: Capture) -> None:
+    make_run(home, name="a")
+    path = tmp_path / "x.csv"
+    assert tlui(["export", "--filter", "preset:nope", "-o", str(path)]) == 1
+    assert capsys.readouterr().err == "tlui: no run matches: preset:nope\n" and not path.exists()
+
+
 def test_a_table_of_an_odd_name_is_named_in_plain_text(
     home: Home, tmp_path: Path, capsys: Capture
 ) -> None:

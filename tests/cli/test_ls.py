@@ -1,7 +1,9 @@
 import json
 import os
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from factory import dead_identity, make_run
@@ -24,7 +26,9 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def test_empty_store_says_what_to_do(home: Home, capsys: Capture) -> None:
     assert tlui(["ls"]) == 0
     out, err = capsys.readouterr()
-    assert out == "" and "No runs yet" in err and "tlui run" in err
+    assert out == "" and "No runs yet" in err
+    words = shlex.split(err.partition("Start one: ")[2])
+    assert words[:2] == ["tlui", "run"] and Path(words[2]).is_absolute() and Path(words[2]).exists()
 
 
 def test_missing_home_is_not_created(home: Home, capsys: Capture) -> None:

@@ -187,6 +187,10 @@ def test_every_optimizer_is_described() -> None:
     assert set(node.tables) == set(OPTIMIZERS)
 
 
+def test_what_is_like_no_word_gets_all_of_them() -> None:
+    assert unknown("field", "foo", ["zoom", "flip"]) == '"foo" is not a field (one of: zoom, flip)'
+
+
 @pytest.mark.parametrize(
     ("received", "near"),
     [

@@ -115,6 +115,8 @@ def test_filter(index: Index, text: str, found: str) -> None:
         ("test>high", 'wants a number. Received: "high"', 0),
         ("x created>soon", "wants a date", 2),
         ("created:2026-99-99", "is not a date", None),
+        ("state:failed,finishd", '"finishd" is not a state .did you mean "finished"', 0),
+        ("-status=*runing", '"\\*runing" is not a state .did you mean "running"', 0),
     ],
 )
 def test_errors_say_where_and_what_is_near(

@@ -55,6 +55,7 @@ def compare(
     from tlui.runs.index import Index
     from tlui.runs.query import CONFIG
     from tlui.runs.reference import resolve_all
+    from tlui.runs.text import printable
 
     if bool(runs) == bool(filter):
         raise TluiError("name the runs to compare, or give --filter", 2)
@@ -74,7 +75,7 @@ def compare(
         if best_of:
             rows = champions(rows, index.fields().find(best_of).removeprefix(CONFIG))
     if not rows:
-        raise TluiError("no run matches")
+        raise TluiError(f"no run matches: {printable(filter)}")
     if json:
         print_json_list(record(row) for row in rows)
         return

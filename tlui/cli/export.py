@@ -52,6 +52,8 @@ def export(
             ids = [run.id for run in resolve_all(store, runs, index)]
         else:
             ids = index.ids(filter, sort)
+        if filter and not ids:
+            raise TluiError(f"no run matches: {printable(filter)}")
         index.get(ids)  # a handful is looked at again
 
         def rows() -> Iterator[Row]:

@@ -118,11 +118,12 @@ def _about(row: Row) -> dict[str, Any]:
 
 
 def _empty(filter: str, others: bool, store: Home) -> str:
+    from tlui.recipe.bundled import first_command
     from tlui.runs.text import printable
 
     if others:
         return f"no run matches: {printable(filter)}"
-    return f"No runs yet in {printable(store.path)}. Start one: tlui run presets/quickstart.toml"
+    return f"No runs yet in {printable(store.path)}. Start one: {printable(first_command())}"
 
 
 def _table(rows: Sequence[Row], columns: Sequence[Column], ascii: bool) -> None:

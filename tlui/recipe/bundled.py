@@ -13,3 +13,11 @@ def bundled_presets() -> list[Path]:
         if found:
             return found
     return []
+
+
+def first_command() -> str:
+    """What one types to see a first lab, in any folder."""
+    import shlex
+
+    found = bundled_presets()
+    return f"tlui run {shlex.quote(str(found[0])) if found else 'PRESET'}"

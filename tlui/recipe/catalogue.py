@@ -77,7 +77,7 @@ def nearest(received: object, known: Iterable[str]) -> str | None:
     text = str(received).lower()[:200]
     # a beginning is a better guess than a likeness: "exp" is meant to be "exponential", not "step"
     near = [word for word in words if word.lower().startswith(text)] if len(text) >= 3 else []
-    near = near or [lower[m] for m in difflib.get_close_matches(text, list(lower), 1, 0.5)]
+    near = near or [lower[m] for m in difflib.get_close_matches(text, list(lower), 1, 0.6)]
     return near[0] if near else None
 
 

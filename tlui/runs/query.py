@@ -28,6 +28,7 @@ from typing import Any
 
 from tlui.errors import TluiError
 from tlui.runs.row import MEASURES, SPLITS
+from tlui.runs.status import STATES
 
 TEXT_COLUMNS = (
     *("id", "name", "preset", "experiment", "state", "reason"),
@@ -269,9 +270,24 @@ def _condition(name: str, column: str, term: _Term, bind: Callable[[Any], str]) 
                 term.position,
             )
         return f"typeof({column}) IN ('integer', 'real') AND {column} {term.op} {bind(number)}"
+    if name == "state":
+        for value in term.values:
+            _require_state(value, term.position)
     one = _same if term.op in ("=", "!=") else _like_one
     condition = " OR ".join(f"({one(name, column, value, bind)})" for value in term.values)
     return f"NOT COALESCE(({condition}), 0)" if term.op == "!=" else condition
+
+
+def _require_state(value: str, position: int) -> None:
+    """Refuse a value that no run's state can be, whatever there is in the store."""
+    words = (*STATES, "stale", "live", "ended")
+    pattern = ".*".join(map(re.escape, value.lower().split("*")))
+    if not any(re.search(pattern, word) for word in words):
+        from tlui.recipe.catalogue import unknown
+
+        raise FilterError(
+            f"filter: column {position + 1}: {unknown('state', value, words)}", position
+        )
 
 
 def _same(name: str, column: str, value: str, bind: Callable[[Any], str]) -> str:
