@@ -102,6 +102,11 @@ class FakeSlurm:
             job[0] = "CANCELLED"
         return Answer(0, "", "")
 
+    def scontrol(self, words: list[str], _: str) -> Answer:
+        what, job = words
+        self.jobs[job][1] = {"uhold": "JobHeldUser", "release": "Resources"}[what]
+        return Answer(0, "", "")
+
     def of(self, run: RunDirectory) -> str:
         """The job of a run."""
         found = [
@@ -311,6 +316,39 @@ class TestSubmitting:
         control.release(home, run)
         start(home)
         assert len(cluster.submitted) == 1
+
+    def test_a_submitted_run_is_held_and_released_with_its_job(
+        self, home: Home, cluster: FakeSlurm
+    ) -> None:
+        _, run, _ = make(home, '[sweep]\n"train.seed" = [1, 2, 3]\n').values()
+        start(home)
+        for _ in range(2):
+            control.hold(home, run)
+            assert [job[1] for job in cluster.jobs.values()] == [
+                *("Resources", "JobHeldUser", "Resources")
+            ]
+        for _ in range(2):
+            control.release(home, run)
+            assert {job[1] for job in cluster.jobs.values()} == {"Resources"}
+        start(home)
+        assert len(cluster.submitted) == 1 and state(run) == "queued"
+
+    def test_a_job_that_found_its_run_held_is_followed_by_another(
+        self, home: Home, cluster: FakeSlurm
+    ) -> None:
+        (run,) = make(home).values()
+        start(home)
+        cluster.down = True
+        control.hold(home, run)
+        with pytest.raises(TluiError, match="Unable to contact"):
+            control.release(home, run)
+        cluster.down = False
+        control.hold(home, run)
+        cluster.jobs["1"][0] = "FAILED"
+        start(home)
+        control.release(home, run)
+        start(home)
+        assert cluster.of(run) == "2" and state(run) == "queued"
 
     def test_a_parent_that_trains_here_is_waited_for(self, home: Home, cluster: FakeSlurm) -> None:
         lab = LAB.replace("PICK", "best").replace(

@@ -32,7 +32,9 @@ from tlui.scheduler.backends import placed_on
 from tlui.scheduler.backends.handover import (
     await_end,
     forget_job,
+    hold_job,
     lost,
+    release_job,
     submit_again,
     submit_children_again,
     withdraw,
@@ -175,12 +177,18 @@ def hold(home: Home, run: RunDirectory) -> None:
     """Keep a queued run from starting until it is released. Raises TluiError if not queued."""
     if not order.hold(home, run.id):
         raise _not_queued(run)
+    hold_job(run)
 
 
 def release(home: Home, run: RunDirectory) -> None:
-    """Let a held run start. Raises TluiError if it is not queued."""
+    """Let a held run start.
+
+    Raises:
+        TluiError: It is not queued, or its cluster does not let it go.
+    """
     if not order.hold(home, run.id, held=False):
         raise _not_queued(run)
+    release_job(run)
 
 
 def move(home: Home, run: RunDirectory, how: Move) -> None:

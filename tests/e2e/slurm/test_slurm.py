@@ -179,6 +179,26 @@ def test_stopping_a_waiting_run_cancels_its_job(cluster, home: Home, write) -> N
     assert cluster.jobs()[job_of(cluster, waiting)][0] == "CANCELLED"
 
 
+def test_holding_a_submitted_run_holds_its_job(cluster, home: Home, write) -> None:
+    later = 'gpus = 0\nextra = ["--begin=now+1hour"]'
+    runs = cluster.submit(home, write(slurm=later, more=LAB))
+    held, *others = runs.values()
+    jobs = {run.id: job_of(cluster, run) for run in runs.values()}
+
+    def reasons(*given: RunDirectory) -> set[str]:
+        found = cluster.jobs()
+        return {found[jobs[run.id]][1] for run in given}
+
+    assert cluster.tlui("queue", "hold", held.id).returncode == 0
+    assert reasons(held) == {"JobHeldUser"} and "JobHeldUser" not in reasons(*others)
+    said = cluster.tlui("queue", "release", held.id)
+    assert said.returncode == 0, said.stderr
+    assert "JobHeldUser" not in reasons(held)
+    assert jobs == {run.id: job_of(cluster, run) for run in runs.values()}, "no new ones"
+    for run in reversed(runs.values()):
+        cluster.tlui("stop", run.id)
+
+
 def test_the_app_shows_stops_and_resumes_a_run_of_the_cluster(cluster, home: Home, write) -> None:
     (run,) = cluster.submit(home, write(epochs=ENDLESS), "--name", "far away").values()
     command = [sys.executable, "-m", "tlui.cli.main"]

@@ -34,7 +34,7 @@ class Hint:
 
 
 class Backend(Protocol):
-    """Three things are asked of a cluster."""
+    """Four things are asked of a cluster."""
 
     def submit(
         self,
@@ -67,6 +67,13 @@ class Backend(Protocol):
 
         Raises:
             TluiError: The cluster does not answer.
+        """
+
+    def hold(self, run: RunDirectory, held: bool) -> Hint:
+        """Keep the waiting job of a run from starting, with all that waits for it, or let it go.
+
+        Raises:
+            TluiError: The cluster refused, or does not answer.
         """
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -118,6 +119,28 @@ def withdraw(run: RunDirectory, mode: Mode) -> Hint | None:
         return backend(on).cancel(run, mode)
     except TluiError:
         return None
+
+
+def hold_job(run: RunDirectory) -> None:
+    """Keep the job of a held run from starting, if it has one; those that wait for it wait on.
+
+    A job that starts all the same finds its run held, and leaves.
+    """
+    if (on := placed_on(run)) != "local" and not has_no_job(run):
+        with suppress(TluiError):
+            backend(on).hold(run, True)
+
+
+def release_job(run: RunDirectory) -> None:
+    """Let the job of a released run start; the next `hand_over` submits it anew where it is gone.
+
+    Raises:
+        TluiError: Its cluster refused, or does not answer.
+    """
+    if (on := placed_on(run)) == "local" or has_no_job(run):
+        return
+    if backend(on).hold(run, False).vanished:
+        submit_again(run)
 
 
 def lost(run: RunDirectory) -> Hint | None:

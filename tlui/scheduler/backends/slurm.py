@@ -1,4 +1,4 @@
-"""Runs as jobs of a Slurm cluster whose nodes share tlui's home; plain sbatch, squeue, scancel.
+"""Runs as jobs of a Slurm cluster whose nodes share tlui's home; sbatch, squeue, scancel, scontrol.
 
 A job runs the supervisor of its run on the node (`slurm_node`). The points of an experiment that
 ask for the same resources are one array. The ids of its runs ride in the job's comment, in the
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 MOST_TASKS = 100
 """Runs in one array: their ids must fit into a comment of 1024 bytes."""
 FRESH_SECONDS = 2.0
-SECONDS = {"squeue": 10, "scancel": 20, "sbatch": 60}
+SECONDS = {"squeue": 10, "scancel": 20, "scontrol": 20, "sbatch": 60}
 """How long a command of Slurm may take; where its daemon is down it tries for a while."""
 MUTE_SECONDS = 30.0
 """How long a Slurm that did not answer is not asked again what runs."""
@@ -184,6 +184,15 @@ class SlurmBackend:
             # the request file says what; a signal that says it too would count as a second one
             nudge = [] if mode == "kill" else ["--batch", "--signal=USR2"]
             self._ask("scancel", *nudge, job.id)
+        return _hint(run, job)
+
+    def hold(self, run: RunDirectory, held: bool) -> Hint:
+        """Hold a waiting job, or release one that is held; see `Backend.hold`."""
+        job = self._jobs().get(run.id)
+        waits = job is not None and job.hint.state == "waits"
+        if job is not None and waits and held != job.reason.startswith("JobHeld"):
+            self._ask("scontrol", "uhold" if held else "release", job.id)
+            job = self._jobs().get(run.id)
         return _hint(run, job)
 
     def _jobs(self) -> dict[str, Job]:
