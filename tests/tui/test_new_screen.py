@@ -132,6 +132,26 @@ async def test_editing_keys(open_app: Open) -> None:
         assert isinstance(pilot.app.screen, NewScreen)
 
 
+@pytest.mark.parametrize(
+    ("path", "keys", "text"),
+    [("phase.0.epochs", "5", "5"), ("head.dropout", "3", "3"), ("backbone.alpha", "2", "2"),
+     ("phase.0.epochs", ("end", "0"), "30"), ("phase.0.epochs", ("left", "1"), "13"),
+     ("head.dropout", ("backspace",), ""), ("phase.0.epochs", ("down", "up", "4", "2"), "42")],
+)  # fmt: skip
+async def test_what_is_typed_on_entering_a_field_replaces_it_and_moving_keeps_it(
+    open_app: Open, path: str, keys: str | tuple[str, ...], text: str
+) -> None:
+    draft = Draft(tomllib.loads(SMALL))
+    draft.put("head.dropout", "0.2")
+    async with open_app().run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        pilot.app.push_screen(NewScreen(draft))
+        await shows(pilot, "no errors")
+        form(pilot).go_to(path)
+        await pilot.press("up", "down", *keys)
+        assert draft.text(path) == text
+
+
 async def test_tab_goes_by_section_and_question_mark_helps(open_app: Open) -> None:
     async with open_app().run_test() as pilot:
         await ready(pilot)

@@ -39,6 +39,8 @@ class FormSheet(Sheet, can_focus=True):
         self.values: dict[str, str] = {}
         self.cursor = 0
         self.caret = 0
+        self.selected = False
+        """Whether all of the field's text is: what is typed replaces it, moving keeps it."""
         self.problems: Mapping[str, str] = {}
         """Path -> what is wrong with it."""
         self.ghost = ""
@@ -55,7 +57,7 @@ class FormSheet(Sheet, can_focus=True):
         self.cursor = 0
         self.values = {}
         self._renew()
-        self.caret = len(self.text)
+        self.caret, self.selected = len(self.text), bool(self.text)
 
     def _renew(self) -> None:
         """Fields as the draft has them now; the cursor stays on its field."""
@@ -82,12 +84,12 @@ class FormSheet(Sheet, can_focus=True):
 
     # -- moving and editing
 
-    def go(self, index: int) -> None:
-        """Put the cursor on another field, its caret at the end."""
+    def go(self, index: int, select: bool = True) -> None:
+        """Put the cursor on another field, its text selected and the caret at the end."""
         path = self.field.path
         self.values[path] = self.draft.text(path)
         self.cursor = index % len(self.fields)
-        self.caret = len(self.text)
+        self.caret, self.selected = len(self.text), select and bool(self.text)
         self.ghost = ""
         self.post_message(self.Entered())
         self.redraw()
@@ -96,7 +98,7 @@ class FormSheet(Sheet, can_focus=True):
         """Put the cursor on the field of that path."""
         for index, field in enumerate(self.fields):
             if field.path == path:
-                self.go(index)
+                self.go(index, select=False)
                 return
 
     def go_section(self, by: int) -> None:
@@ -111,6 +113,7 @@ class FormSheet(Sheet, can_focus=True):
         path = self.field.path
         self.values[path] = text
         self.caret = len(text) if caret is None else caret
+        self.selected = False
         self.ghost = ""
         self.draft.put(path, text)
         self._renew()
@@ -128,14 +131,16 @@ class FormSheet(Sheet, can_focus=True):
         return True
 
     def insert(self, text: str) -> None:
-        """Type text at the caret."""
+        """Type text at the caret, or in place of what is selected."""
         text = "".join(c for c in text if c.isprintable())
-        now, at = self.text, min(self.caret, len(self.text))
+        now, at = ("", 0) if self.selected else (self.text, min(self.caret, len(self.text)))
         self.change(now[:at] + text + now[at:], at + len(text))
 
     def on_key(self, event: events.Key) -> None:
         text, at = self.text, min(self.caret, len(self.text))
         match event.key:
+            case "backspace" | "delete" | "ctrl+d" if self.selected:
+                self.change("")
             case "left":
                 self.caret = max(at - 1, 0)
             case "right":
@@ -166,6 +171,7 @@ class FormSheet(Sheet, can_focus=True):
                 if event.character in ("?", None) or not event.is_printable:
                     return
                 self.insert(event.character)
+        self.selected = False
         event.stop()
         event.prevent_default()
         self.redraw()
@@ -283,6 +289,8 @@ class FormSheet(Sheet, can_focus=True):
 
     def _editor(self, value: str, field: Field, room: int) -> Line:
         """The text with its caret, scrolled so that the caret shows."""
+        if self.selected:
+            return [(shorten(printable(value), room), "caret")]
         at = min(self.caret, len(value))
         start = max(at - room + 2, 0)
         shown = value[start:]
