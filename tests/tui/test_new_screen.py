@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from textual.widgets import Input
-from tui.driving import Open, ready, screen_text, shows, type_text, until
+from tui.driving import Make, Open, ready, screen_text, shows, type_text, until
 
 from tlui.errors import TluiError
 from tlui.recipe.catalogue import weights_file
@@ -238,6 +238,25 @@ async def test_queueing_makes_the_runs_and_starts_nothing(open_app: Open, home: 
         await until(pilot, lambda: isinstance(pilot.app.screen, RunsScreen))
         await shows(pilot, "queued 2 runs; ctrl+r starts what fits", "○")
         assert {run.observe().state for run in home} == {"queued"}
+
+
+async def test_the_cursor_is_on_the_first_new_run_wherever_it_is(
+    open_app: Open, home: Home, make: Make
+) -> None:
+    for i in range(30):
+        make(name=f"a-{i:02d}", state="finished", epochs=2)
+    async with open_app().run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        runs = pilot.app.screen
+        assert isinstance(runs, RunsScreen)
+        await pilot.press("o")  # by name: new ones are last
+        await shows(pilot, "by name", "a-00")
+        pilot.app.push_screen(NewScreen(Draft(tomllib.loads(SMALL))))
+        await shows(pilot, "no errors")
+        form(pilot).go_to("head.dropout")
+        await pilot.press(*"0,.2,.5", "ctrl+t")
+        await until(pilot, lambda: runs.table.current and runs.table.current.name == "small-0")
+        await shows(pilot, "small-0 #")
 
 
 async def test_launching_starts_and_opens_the_run(

@@ -97,6 +97,8 @@ class RunsScreen(Framed):
         self.strip, self.card = Preview("strip"), Preview("card")
         self._filter_before = ""
         self._anew = False
+        self._seek = ""
+        """A run just made, to which the cursor goes as soon as the store has it."""
 
     def panes(self) -> ComposeResult:
         with Horizontal(id="ask"):
@@ -125,6 +127,10 @@ class RunsScreen(Framed):
             self.footer.keys = [("enter", "keep"), ("esc", "as it was"), ("f1", "help")]
             self.footer.redraw()
 
+    def act(self, action: str) -> bool:
+        self._seek = ""  # the cursor is the person's again
+        return super().act(action)
+
     def zooms(self) -> int:
         return 1  # even where the screen is narrow there are three lines below the table
 
@@ -137,7 +143,8 @@ class RunsScreen(Framed):
         self.table.marked = self.tlui.marked
         # at the top of a store that is still being read one stays at the top
         at_top = self.table.cursor == 0 and (page.reading or self.table.reading)
-        self.table.take(page, keep=not self._anew and not at_top)
+        if self.table.take(page, keep=not self._anew and not at_top, seek=self._seek):
+            self._seek = ""
         self._anew = False
         self._describe_filter()
         self._preview()
@@ -162,7 +169,9 @@ class RunsScreen(Framed):
         self._preview()
 
     def _kept(self) -> str:
-        """The run that the cursor stays on; none at the top, where one sees what comes."""
+        """The run that the cursor goes to or stays on; none at the top, where new ones come."""
+        if self._seek:
+            return self._seek
         row = self.table.current
         return row.id if row is not None and self.table.cursor else ""
 
@@ -382,7 +391,10 @@ class RunsScreen(Framed):
         self.app.push_screen(ExportModal(self.table.total, filter=where, sort=query.sort))
 
     def work_ended(self, message: WorkDone | WorkFailed) -> None:
-        """Something was done: deleted runs lose their marks."""
+        """Deleted runs lose their marks; the cursor goes to the first of new ones."""
+        if isinstance(message, WorkDone) and message.what == "launch":
+            self._seek = message.value[0]
+            self.ask()
         if isinstance(message, WorkDone) and message.what == "delete":
             for run_id in message.value:
                 self.tlui.marked.pop(run_id, None)

@@ -143,14 +143,18 @@ class RunTable(Listing):
         """The row under the cursor."""
         return self.row(self.cursor) if self.total else None
 
-    def take(self, page: Page, keep: bool = True) -> None:
-        """Show a page; the cursor stays on its run where that is still at hand."""
+    def take(self, page: Page, keep: bool = True, seek: str = "") -> bool:
+        """Show a page; the cursor goes to the run `seek` or stays on its own, where that is at
+        hand. Whether `seek` was."""
         before = self.current
         self.loaded = True
         self.first, self.rows, self.total = page.offset, page.rows, page.shown
         self.store_total, self.best, self.error = page.total, page.best, page.error
         self.reading = page.reading
-        if keep and before is not None:
+        sought = next((i for i, r in enumerate(self.rows) if r.id == seek), None) if seek else None
+        if sought is not None:
+            self.cursor = sought + self.first
+        elif keep and before is not None:
             found = next((i for i, r in enumerate(self.rows) if r.id == before.id), None)
             if found is not None and found + self.first != self.cursor:
                 shift = found + self.first - self.cursor
@@ -162,6 +166,7 @@ class RunTable(Listing):
         after = self.current
         if (before and before.id) != (after and after.id) or before != after:
             self.post_message(self.Moved(self))
+        return sought is not None
 
     def build(self, width: int, height: int) -> list[Line]:
         lines = super().build(width, height)
