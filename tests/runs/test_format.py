@@ -43,7 +43,16 @@ def test_loss_has_four_significant_digits(value: float, shown: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(1e-4, "1e-4"), (5e-7, "5e-7"), (0.00025, "2.5e-4"), (0.01, "1e-2"), (1.0, "1"), (0, "0")],
+    [
+        (1e-4, "1e-4"),
+        (5e-7, "5e-7"),
+        (0.00025, "2.5e-4"),
+        (0.01, "0.01"),
+        (0.05, "0.05"),
+        (0.0099999, "0.01"),
+        (1.0, "1"),
+        (0, "0"),
+    ],
 )
 def test_rate(value: float, shown: str) -> None:
     assert format.rate(value) == shown

@@ -39,7 +39,7 @@ def test_regime_word(given: dict[str, object], word: str) -> None:
     ("given", "word"),
     [
         (config({"lr.policy": "constant", "lr.initial": 1e-4}), "1e-4"),
-        (config({"lr.policy": "exponential", "lr.initial": 1e-2}), "exp 1e-2"),
+        (config({"lr.policy": "exponential", "lr.initial": 1e-2}), "exp 0.01"),
         (config({"lr.policy": "step", "lr.initial": 1e-8}), "step 1e-8"),
         (config({"lr.initial": 1e-3}, {"lr.initial": 1e-5}), "1e-3 then 1e-5"),
         (config({"lr.initial": "fast"}), ""),

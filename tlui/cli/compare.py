@@ -186,8 +186,8 @@ def _show(rows: Sequence[Row], metrics: Sequence[str], ascii: bool) -> None:
 
 
 def setting(key: str, value: Any, ascii: bool) -> str:
-    """A configuration leaf as people write it: rates short, lists by comma."""
-    from tlui.runs.format import missing, rate
+    """A configuration leaf as people write it: numbers short, lists by comma."""
+    from tlui.runs.format import missing, number
     from tlui.runs.text import printable
 
     if value is None:
@@ -195,8 +195,5 @@ def setting(key: str, value: Any, ascii: bool) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
-        return rate(value, ascii) if ".lr." in key and key.endswith(_RATES) else f"{value:.10g}"
+        return number(value, ascii)
     return printable(", ".join(map(str, value)) if isinstance(value, list) else value)
-
-
-_RATES = (".initial", ".end", ".peak", ".minimum")

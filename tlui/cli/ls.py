@@ -228,8 +228,7 @@ def _value(name: str) -> Callable[[Row, bool], str]:
         if value is None or value == "":
             return format.missing(ascii)
         if isinstance(value, int | float) and name.startswith("cfg."):
-            rate = ".lr." in path and path.endswith((".initial", ".end", ".peak", ".minimum"))
-            return format.rate(value, ascii) if rate else f"{value:g}"
+            return format.number(value, ascii)
         if isinstance(value, int | float):
             return format.named(name, value, ascii)
         return printable(value)

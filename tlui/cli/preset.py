@@ -218,8 +218,8 @@ def backbone_name(experiment: Experiment) -> str:
 
 
 def policy_text(lr: Any) -> str:
-    """`1e-4` for a constant rate, `exponential 1e-2` for others."""
-    from tlui.recipe.problems import short_number
+    """`1e-4` for a constant rate, `exponential 0.01` for others."""
+    from tlui.recipe.number import short_number
 
     rate = short_number(lr.initial)
     return rate if lr.policy == "constant" else f"{lr.policy} {rate}"

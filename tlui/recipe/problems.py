@@ -7,7 +7,6 @@ the user's config file, `--set` and the form.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from tlui.errors import PresetError
 from tlui.recipe import catalogue
 from tlui.recipe.fields import Loc, Node, inside, plain_loc, tree_of, variant
+from tlui.recipe.number import short_number
 
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -65,22 +65,6 @@ def shown(value: Any, limit: int = 60) -> str:
     else:
         text = escape(str(value))
     return text if len(text) <= limit else text[: limit - 2] + " …"
-
-
-def short_number(value: float) -> str:
-    """`1e-4`, `5e-7`, `0.25`, `32`: as people write rates, without losing digits."""
-    if isinstance(value, int):
-        return str(value)
-    text = repr(value)
-    if value == 0 or not math.isfinite(value) or 0.01 <= abs(value) < 1e6:
-        return text.removesuffix(".0")
-    from decimal import Decimal
-
-    sign, digits, exponent = Decimal(text).normalize().as_tuple()
-    mantissa = "".join(map(str, digits))
-    power = int(exponent) + len(mantissa) - 1
-    mantissa = mantissa[0] + ("." + mantissa[1:] if len(mantissa) > 1 else "")
-    return f"{'-' if sign else ''}{mantissa}e{power}"
 
 
 def dotted(loc: Sequence[str | int]) -> str:

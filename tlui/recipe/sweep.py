@@ -10,7 +10,8 @@ from typing import Any
 
 from tlui.recipe.assign import overlaps, split_path
 from tlui.recipe.fields import Path, nearest_path, node_at
-from tlui.recipe.problems import Problems, dotted, quoted_key, short_number, shown
+from tlui.recipe.number import short_number
+from tlui.recipe.problems import Problems, dotted, quoted_key, shown
 
 MOST_POINTS = 10_000
 """More runs than this in one preset is taken for a mistake."""

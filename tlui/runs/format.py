@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from tlui.recipe.number import short_number
 from tlui.runs.status import GLYPHS
 
 Number = float | int | None
@@ -56,21 +57,19 @@ def loss(value: Number, ascii: bool = False) -> str:
 
 
 def rate(value: Number, ascii: bool = False) -> str:
-    """A learning rate, at most three significant digits: `1e-4`, `5e-7`, `2.5e-4`, `0`, `1`.
+    """A learning rate, at most three significant digits: `1e-4`, `5e-7`, `2.5e-4`, `0.01`, `1`.
 
     >>> rate(1e-4), rate(0.00025), rate(0.01), rate(1.0)
-    ('1e-4', '2.5e-4', '1e-2', '1')
+    ('1e-4', '2.5e-4', '0.01', '1')
     """
     if value is None:
         return missing(ascii)
-    if not math.isfinite(value):
-        return "nan"
-    if value == 0:
-        return "0"
-    mantissa, _, exponent = f"{value:.2e}".partition("e")
-    mantissa = mantissa.rstrip("0").rstrip(".")
-    power = int(exponent)
-    return mantissa if power == 0 else f"{mantissa}e{power}"
+    return short_number(float(f"{value:.3g}"))
+
+
+def number(value: float, ascii: bool = False) -> str:
+    """A setting that is a number, at most ten significant digits: `1e-5`, `0.2`, `32`."""
+    return short_number(value if isinstance(value, int) else float(f"{value:.10g}"))
 
 
 def duration(seconds: Number, ascii: bool = False) -> str:

@@ -54,7 +54,7 @@ class Row:
     regime: str = ""
     """`scratch`, `head`, `all`, `all but BN`, `top 20`, `from LAYER`; phases joined by ` then `."""
     lr: str = ""
-    """`1e-4`, `exp 1e-2`; phases joined by ` then `."""
+    """`1e-4`, `exp 0.01`; phases joined by ` then `."""
     epoch: int = 0
     """See `shown_epoch`."""
     epochs: int = 0

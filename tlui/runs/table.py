@@ -21,7 +21,7 @@ from tlui.runs.marks import Mark
 from tlui.runs.query import CONFIG
 from tlui.runs.row import Summary
 
-SCHEMA = 4
+SCHEMA = 5
 COLUMNS_MOST = 1500
 """Leaves with a column of their own; SQLite allows 2000. Others are looked up in the JSON."""
 STORED = (

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from tlui.recipe.catalogue import BACKBONES, DATASETS, OPTIMIZERS, POLICIES, REGIMES
 from tlui.recipe.fields import Node, node_at
-from tlui.recipe.problems import short_number
+from tlui.recipe.number import short_number
 from tlui.recipe.schema import MONITORS
 
 DATA = ("source", "name", "path", "image_size", "resize", "validation", "test", "bad_images")
