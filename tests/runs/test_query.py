@@ -53,6 +53,7 @@ def names(index: Index, text: str, sort: str = "name") -> str:
         ("cfg.lr:1e-6,1e-4", "abcdef"),
         ("lr<1e-5", "b"),
         ("lr:1e-6", "b"),
+        ("lr:0.000001", "b"),
         ("phase.1.lr.initial:*", "c"),
         ("-cfg.phase.1.lr.initial:*", "abdef"),
         ("dataset:intel", "abde"),

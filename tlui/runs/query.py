@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tlui.errors import TluiError
+from tlui.runs.format import rate
 from tlui.runs.row import MEASURES, SPLITS
 from tlui.runs.status import STATES
 
@@ -273,9 +274,16 @@ def _condition(name: str, column: str, term: _Term, bind: Callable[[Any], str]) 
     if name == "state":
         for value in term.values:
             _require_state(value, term.position)
+    values = tuple(map(_as_listed, term.values)) if name == "lr" else term.values
     one = _same if term.op in ("=", "!=") else _like_one
-    condition = " OR ".join(f"({one(name, column, value, bind)})" for value in term.values)
+    condition = " OR ".join(f"({one(name, column, value, bind)})" for value in values)
     return f"NOT COALESCE(({condition}), 0)" if term.op == "!=" else condition
+
+
+def _as_listed(value: str) -> str:
+    """A learning rate as lists write it; what is no number stays as it is."""
+    number = _number("lr", value)
+    return value if number is None else rate(number)
 
 
 def _require_state(value: str, position: int) -> None:
