@@ -134,6 +134,32 @@ async def test_the_leaderboard_pivots_and_opens_what_is_behind_a_cell(
         assert isinstance(pilot.app.screen, RunsScreen)
 
 
+async def test_the_leaderboard_ranks_what_runs_shows_and_says_so(
+    open_app: Open, store: list[RunDirectory]
+) -> None:
+    async with open_app().run_test(size=(100, 30)) as pilot:
+        await ready(pilot)
+        await pilot.press("slash", *"full", "enter", "b")
+        text = await shows(pilot, "best test_accuracy   regime by lr   of full", ".8937")
+        assert "all but BN" not in text and "*" not in text
+
+
+async def test_datasets_are_never_ranked_against_each_other(open_app: Open, make: Make) -> None:
+    for dataset, top in (("easy", 0.99), ("hard", 0.5)):
+        for rate in (1e-3, 1e-4):
+            config = {"dataset.name": dataset, "phase.0.lr.initial": rate}
+            make(name=f"{dataset}-{rate:g}", config=config, top=top + rate)
+    async with open_app().run_test(size=(100, 30)) as pilot:
+        await ready(pilot)
+        text = await shows(pilot, "easy-0.001", ".9910*", ".5010*")
+        assert text.count("*") == 4  # val and test of the best of each
+        await pilot.press("b")
+        text = await shows(pilot, "dataset · regime", "easy · head", "hard · head")
+        assert text.count("*") == 2
+        await pilot.press("end", "right", "enter")
+        await shows(pilot, "1 of 4 runs", "hard-0.001")
+
+
 def test_pivot_takes_best_or_mean_and_less_loss(make: Make, home: Home) -> None:
     from tlui.runs.index import open_index
 
@@ -141,7 +167,7 @@ def test_pivot_takes_best_or_mean_and_less_loss(make: Make, home: Home) -> None:
     make(top=0.7)
     with open_index(home) as index:
         pivot = Pivot.of(index.rows(), "regime", "lr")
-    cell = pivot.cells["head", "1e-4"]
+    cell = pivot.cells[("", "head"), "1e-4"]
     values = [r.value("test_accuracy") for r in cell.rows]
     assert cell.value("test_accuracy", mean=False) == max(values)
     assert cell.value("test_accuracy", mean=True) == sum(values) / 2

@@ -145,6 +145,10 @@ class Index:
         """How many runs match."""
         return self._safely(lambda: listing.count(self._db, self._where(filter)[0]))
 
+    def best(self, filter: str | Where = "") -> dict[str, dict[str, float]]:
+        """`val` and `test`: dataset -> the best among matching runs, where two or more have one."""
+        return self._safely(lambda: listing.best(self._db, self._where(filter)[0]))
+
     def states(self) -> dict[str, int]:
         """How many runs are in each state."""
         return self._safely(lambda: listing.states(self._db))

@@ -70,6 +70,17 @@ def count(db: sqlite3.Connection, where: Where) -> int:
     return int(found[0])
 
 
+def best(db: sqlite3.Connection, where: Where) -> dict[str, dict[str, float]]:
+    sums = "max(runs.val), count(runs.val), max(runs.test), count(runs.test)"
+    sql = f"SELECT runs.dataset, {sums} {_from(where)} GROUP BY runs.dataset"
+    found: dict[str, dict[str, float]] = {"val": {}, "test": {}}
+    for dataset, val, vals, test, tests in db.execute(sql, _parameters(where)):
+        for name, value, of in (("val", val, vals), ("test", test, tests)):
+            if of > 1:
+                found[name][dataset] = value
+    return found
+
+
 def states(db: sqlite3.Connection) -> dict[str, int]:
     return dict(db.execute("SELECT state, count(*) FROM runs GROUP BY state"))
 

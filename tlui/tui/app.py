@@ -340,7 +340,8 @@ class TluiApp(App[int]):
         from tlui.tui.screens.board import BoardScreen
 
         if not isinstance(self.screen, BoardScreen):
-            self.push_screen(BoardScreen())
+            query = self.watch_store.asked
+            self.push_screen(BoardScreen(query.filter, query.show_hidden))
 
     def do_queue(self) -> None:
         from tlui.tui.screens.queue import QueueScreen

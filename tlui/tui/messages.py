@@ -39,8 +39,8 @@ class Page:
     """Runs in the store, hidden ones not counted unless they are shown."""
     counts: Mapping[str, int]
     """State -> runs, over the whole store."""
-    best: Mapping[str, float | None] = field(default_factory=dict)
-    """The best `val` and `test` among the runs the filter lets through."""
+    best: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """`val` and `test` -> dataset -> the best among the runs the filter lets through."""
     error: str = ""
     """What is wrong with the filter."""
     reading: tuple[int, int] | None = None

@@ -78,6 +78,11 @@ class StoreWatch:
         self._query = query
         self._wake.set()
 
+    @property
+    def asked(self) -> Query:
+        """The query that is answered now."""
+        return self._query
+
     def keep(self, run_id: str) -> None:
         """The cursor is on this run now."""
         self._query = replace(self._query, keep=run_id)
@@ -153,11 +158,7 @@ def answer(index: Index, query: Query, reading: tuple[int, int] | None = None) -
             if query.keep in ids:
                 offset = max(ids.index(query.keep) - query.limit // 2, 0)
                 rows = index.rows(where, order, offset, query.limit)
-        best = {
-            name: getattr(found[0], name)
-            for name in ("val", "test")
-            if (found := index.rows(where, f"-{name}", 0, 1, fresh=False))
-        }
+        best = index.best(where)
     except TluiError as error:
         return Page(query.serial, 0, (), 0, total, counts, {}, str(error), reading)
     return Page(query.serial, offset, tuple(rows), shown, total, counts, best, reading=reading)

@@ -1,4 +1,8 @@
-"""Leaderboard: the best (or mean) result in each cell of any two settings."""
+"""Leaderboard: the best (or mean) result in each cell of any two settings.
+
+It ranks the runs that Runs shows, those of different datasets never against each other: where
+neither setting is the dataset, each one has rows of its own.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from tlui.runs.history import lower_is_better
 from tlui.runs.row import Row, phases
 from tlui.runs.text import printable
 from tlui.tui import describe
-from tlui.tui.lines import Line, cells, pad
+from tlui.tui.lines import Line, pad, width_of
 from tlui.tui.messages import WorkDone, WorkFailed
 from tlui.tui.screens.framed import Framed
 from tlui.tui.watch import HIDDEN
@@ -58,28 +62,45 @@ class Pivot:
     """Runs by two fields."""
 
     across: list[str]
-    down: list[str]
-    cells: dict[tuple[str, str], Cell]
+    down: list[tuple[str, str]]
+    """Dataset ('' where there is only one, or it is a field) and value."""
+    cells: dict[tuple[tuple[str, str], str], Cell]
+    split: bool = False
+    """Whether each dataset has rows of its own."""
 
     @classmethod
     def of(cls, rows: Sequence[Row], down: str, across: str) -> Pivot:
         """Sort runs into cells, in order of value."""
-        found: dict[tuple[str, str], Cell] = {}
+        split = "dataset" not in (down, across) and len({row.dataset for row in rows}) > 1
+        found: dict[tuple[tuple[str, str], str], Cell] = {}
         for row in rows:
-            key = (field_value(row, down), field_value(row, across))
-            found.setdefault(key, Cell()).rows.append(row)
-        return cls(_sorted({k[1] for k in found}), _sorted({k[0] for k in found}), found)
+            place = (row.dataset if split else "", field_value(row, down))
+            found.setdefault((place, field_value(row, across)), Cell()).rows.append(row)
+        places = sorted({k[0] for k in found}, key=lambda place: (place[0], _order(place[1])))
+        return cls(sorted({k[1] for k in found}, key=_order), places, found, split)
+
+    def best(self, metric: str, mean: bool) -> dict[str, float]:
+        """Dataset -> the best of its cells, where there are two or more."""
+        values: dict[str, list[float]] = {}
+        for cell in self.cells.values():
+            if (value := cell.value(metric, mean)) is not None:
+                values.setdefault(cell.rows[0].dataset, []).append(value)
+        pick = min if lower_is_better(metric) else max
+        return {dataset: pick(found) for dataset, found in values.items() if len(found) > 1}
+
+    def label(self, index: int, ascii: bool) -> str:
+        """What stands before a row."""
+        dataset, value = self.down[index]
+        text = printable(value) or format.missing(ascii)
+        return f"{printable(dataset)} · {text}" if self.split else text
 
 
-def _sorted(values: set[str]) -> list[str]:
-    def order(text: str) -> tuple[int, float, str]:
-        word, _, number = text.rpartition(" ")
-        try:
-            return (0, float(number), word)
-        except ValueError:
-            return (1, 0.0, text)
-
-    return sorted(values, key=order)
+def _order(text: str) -> tuple[int, float, str]:
+    word, _, number = text.rpartition(" ")
+    try:
+        return (0, float(number), word)
+    except ValueError:
+        return (1, 0.0, text)
 
 
 class PivotTable(Listing):
@@ -99,11 +120,16 @@ class PivotTable(Listing):
             return True
         return super().act(action)
 
+    @property
+    def head_label(self) -> str:
+        return f"dataset · {self.of.down}" if self.of.pivot.split else self.of.down
+
     def shape(self, width: int) -> tuple[int, int, int]:
         """Width of the labels, first column shown, columns shown."""
         pivot = self.of.pivot
-        label = max((cells([(printable(d), "")]) for d in pivot.down), default=8)
-        label = min(max(label, cells([(self.of.down, "")]), 8), max(width // 3, 8))
+        ascii = self.look.ascii
+        names = [self.head_label, *(pivot.label(i, ascii) for i in range(len(pivot.down)))]
+        label = min(max(8, *(width_of(name) for name in names)), max(width // 3, 8))
         fits = max((width - label - 2) // (CELL + 1), 1)
         first = max(min(self.column, len(pivot.across) - 1) - fits + 1, 0)
         return label, first, min(fits, len(pivot.across) - first)
@@ -118,8 +144,10 @@ class PivotTable(Listing):
             (f"{how} {board.metric}", "accent" if self.has_focus else "title"),
             (f"   {printable(board.down)} by {printable(board.across)}", "dim"),
         ]
+        if board.filter:
+            title.append((f"   of {printable(board.filter)}", "value"))
         names = board.pivot.across[first : first + shown]
-        heads: Line = [(" " + pad(board.down, label), "dim")]
+        heads: Line = [(" " + pad(self.head_label, label), "dim")]
         for index, name in enumerate(names, first):
             text = printable(name) or format.missing(self.look.ascii)
             style = "accent" if index == self.column else "dim"
@@ -133,7 +161,7 @@ class PivotTable(Listing):
         board = self.of
         label, first, shown = self.shape(width)
         name = board.pivot.down[index]
-        text = printable(name) or format.missing(self.look.ascii)
+        text = board.pivot.label(index, self.look.ascii)
         line: Line = [
             ("▌" if here else " ", "accent"),
             (pad(text, label), "title" if here else ""),
@@ -141,7 +169,8 @@ class PivotTable(Listing):
         for at in range(first, first + shown):
             cell = board.pivot.cells.get((name, board.pivot.across[at]))
             value = cell.value(board.metric, board.mean) if cell else None
-            best = value is not None and value == board.best
+            dataset = cell.rows[0].dataset if cell else ""
+            best = value is not None and value == board.best.get(dataset)
             word = format.named(board.metric, value, self.look.ascii) + ("*" if best else " ")
             sel = " sel" if here and at == self.column else ""
             style = ("best" if best else "value" if value is not None else "dim") + sel
@@ -151,23 +180,33 @@ class PivotTable(Listing):
     def empty_lines(self, width: int) -> list[Line]:
         if not self.of.read:
             return [[], [("  reading the runs …", "dim")]]
+        if self.of.filter:
+            return [[], [("  None of the runs that the filter in Runs shows can be ranked.", "")]]
         return [[], [("  No finished runs to rank yet.", "")]]
 
 
 class BoardScreen(Framed):
-    """A pivot of the whole store."""
+    """A pivot of the runs that Runs shows.
+
+    Args:
+        filter: The one in Runs.
+        show_hidden: Whether Runs shows hidden ones, too.
+    """
 
     SCOPE = "board"
     SCOPES: ClassVar[tuple[str, ...]] = ("board", "compare", "list", "chart", "app")
     PANES: ClassVar[tuple[str, ...]] = ("pivot",)
 
-    def __init__(self) -> None:
+    def __init__(self, filter: str = "", show_hidden: bool = False) -> None:
         super().__init__()
+        self.filter = filter.strip()
+        self.where = self.filter if show_hidden else f"{HIDDEN} {self.filter}"
         self.rows: list[Row] = []
         self.read = False
         self.down, self.across, self.metric, self.mean = "regime", "lr", "test_accuracy", False
         self.pivot = Pivot([], [], {})
-        self.best: float | None = None
+        self.best: dict[str, float] = {}
+        """By dataset."""
         self.table = PivotTable(self)
         self._stamp: Any = None
 
@@ -187,14 +226,17 @@ class BoardScreen(Framed):
         stamp = (page.total, dict(page.counts), dict(page.best)) if page else None
         if stamp != self._stamp or not self.read:
             self._stamp = stamp
-            home = self.tlui.home
-            self.tlui.work_on("board", lambda: (read_all(home), ""))
+            home, where = self.tlui.home, self.where
+            self.tlui.work_on("board", lambda: (read_rows(home, where), ""))
 
     def work_ended(self, message: WorkDone | WorkFailed) -> None:
         """The rows have been read."""
         if isinstance(message, WorkDone) and message.what == "board":
             self.rows, self.read = message.value, True
             self._sort()
+        elif message.what == "board":
+            self.read = True  # the footer says what is wrong with the filter
+            self.table.redraw()
 
     def fields(self) -> list[str]:
         """What can stand on an axis: fields in which the runs differ."""
@@ -212,9 +254,7 @@ class BoardScreen(Framed):
         self.pivot = Pivot.of(have, self.down, self.across)
         self.table.total = len(self.pivot.down)
         self.table.column = min(self.table.column, max(len(self.pivot.across) - 1, 0))
-        values = [v for c in self.pivot.cells.values() if (v := c.value(self.metric, self.mean))]
-        pick = min if lower_is_better(self.metric) else max
-        self.best = pick(values) if len(values) > 1 else None
+        self.best = self.pivot.best(self.metric, self.mean)
         self.table.redraw()
 
     def do_metric(self) -> None:
@@ -266,9 +306,9 @@ class BoardScreen(Framed):
         self.app.push_screen(ExportModal(len(ids), ids=ids))
 
 
-def read_all(home: Home) -> list[Row]:
-    """Every run that is not hidden; may block."""
+def read_rows(home: Home, where: str) -> list[Row]:
+    """The runs of a filter; may block. Raises FilterError where it cannot be used."""
     from tlui.runs.index import open_index
 
     with open_index(home) as index:
-        return index.rows(HIDDEN, fresh=False)
+        return index.rows(where, fresh=False)

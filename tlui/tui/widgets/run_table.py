@@ -125,7 +125,7 @@ class RunTable(Listing):
         self.rows: tuple[Row, ...] = ()
         self.marked: Mapping[str, int] = {}
         """Run id -> colour."""
-        self.best: Mapping[str, float | None] = {}
+        self.best: Mapping[str, Mapping[str, float]] = {}
         self.sort = "-created"
         self.store_total = 0
         self.error = ""
@@ -257,7 +257,9 @@ class RunTable(Listing):
             style = column.style
             if column.best:
                 value = getattr(row, column.name)
-                best = value is not None and value == self.best.get(column.name)
+                best = value is not None and value == self.best.get(column.name, {}).get(
+                    row.dataset
+                )
                 text, style = text + ("*" if best else " "), "best" if best else style
             elif column.name in ("epoch",) and row.state in LIVE:
                 style = "accent"
