@@ -72,6 +72,12 @@ class TestOneExperiment:
         assert names(preset) == ["mine"]
         assert preset.points[0].experiment.origin.preset == "mine"
 
+    def test_another_name_for_a_lab_leaves_its_runs_theirs(self) -> None:
+        before, preset = parse_preset(LAB), parse_preset(LAB, name="mine")
+        assert [p.name for p in preset.points] == [p.name for p in before.points]
+        origins = [p.experiment.origin for p in preset.points]
+        assert {origin.preset for origin in origins if origin} == {"mine"}
+
     def test_from_a_file(self, tmp_path: Path) -> None:
         path = tmp_path / "a b.toml"
         path.write_text(BASE)

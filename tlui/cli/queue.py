@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tlui.cli.options import AsciiOption, HomeOption, JsonOption
-from tlui.cli.run import DeviceOption, MemoryOption, OnOption, PerDeviceOption
+from tlui.cli.run import DeviceOption, MemoryOption, NameOption, OnOption, PerDeviceOption
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -114,7 +114,7 @@ def add(
     only: Annotated[
         list[str] | None, typer.Option("--only", help="Only this experiment. Repeatable.")
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Another name for it.")] = None,
+    name: NameOption = None,
     device: DeviceOption = "auto",
     per_device: PerDeviceOption = 1,
     min_free_memory: MemoryOption = 0,

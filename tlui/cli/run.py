@@ -38,6 +38,14 @@ OnOption = Annotated[
     str | None,
     typer.Option("--on", help="local, or slurm: jobs of the cluster. Same as --set run.on=WHERE"),
 ]
+NameOption = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        help="Another name for the preset, for --filter preset:NAME. The runs of its experiments "
+        "keep their names; where it has none, they are named by it.",
+    ),
+]
 JsonLinesOption = Annotated[
     bool, typer.Option("--json", help="JSON lines: run, epoch, alert, note, end, done records.")
 ]
@@ -55,7 +63,7 @@ def run(
         list[str] | None,
         typer.Option("--only", help="Only this experiment, with what it starts from. Repeatable."),
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Another name for it.")] = None,
+    name: NameOption = None,
     device: DeviceOption = "auto",
     per_device: PerDeviceOption = 1,
     min_free_memory: MemoryOption = 0,
