@@ -58,6 +58,20 @@ class TestRace:
         assert track.taken == ["plain"] * 2 * LAP
         assert track.said == []
 
+    def test_the_next_run_is_judged_by_its_own_length(self):
+        track = Track(0.1, 0.05, steps=100)
+        track.run(2 * LAP)
+        assert track.taken == ["plain"] * 2 * LAP
+        said = []
+        track.race.go_on(10_000_000, said.append)
+        track.taken.clear()
+        track.run(LAP + 5)
+        assert track.taken == ["compiled"] * (LAP + 5)
+        assert track.said == [] and len(said) == 1
+        track.race.go_on(100, said.append)
+        track.run(1)
+        assert track.taken[-1] == "compiled" and len(said) == 1, "what was measured holds"
+
     def test_what_cannot_be_compiled_is_taken_plain(self):
         track = Track(0.1, RuntimeError("no kernel\nfor this"))
         track.run(LAP + 5)

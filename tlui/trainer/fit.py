@@ -154,7 +154,10 @@ class Fit:
             race = Race(left, self.reporter.log) if self.gpu and strategy is None else None
             return Learner(stage.forward, stage.variables, optimizer, objective, strategy, race)
 
-        return stage.traced.learner(phase.optimizer.model_dump_json(), rate, make)
+        learner = stage.traced.learner(phase.optimizer.model_dump_json(), rate, make)
+        if learner.race is not None:
+            learner.race.go_on(left, self.reporter.log)
+        return learner
 
     def _announce(self, phase: Phase, regime: RegimeReport) -> None:
         state = self.state

@@ -39,7 +39,17 @@ class Race:
         self._left = steps
         self._say = say
         self._clock = clock
+        self._settled = False
         self._seconds: dict[Graph, list[float]] = {"plain": [], "compiled": []}
+
+    def go_on(self, steps: int, say: Callable[[str], None]) -> None:
+        """Take up the training of another run, whose `steps` are left: what was measured holds,
+        and whether so much training is worth more is judged anew."""
+        self._left, self._say = steps, say
+        if not self._settled:
+            self.winner = None
+            if len(self._seconds["plain"]) == WARM + TIMED and not self._seconds["compiled"]:
+                self._judge("plain")
 
     def step(self, graphs: dict[Graph, Callable[[], None]], wait: Callable[[], object]) -> None:
         """Take one step with whichever graph is due.
@@ -89,4 +99,5 @@ class Race:
 
     def _settle(self, winner: Graph, why: str) -> None:
         self.winner = winner
+        self._settled = True
         self._say(why)
