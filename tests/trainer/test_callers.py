@@ -68,7 +68,7 @@ def test_batches_stay_whole_on_a_gpu():
         lengths.append(len(x))
         return np.zeros((len(x), 1), np.float32)
 
-    forward = Callers(run, 4000, gpu=True)
+    forward = Callers(run, 4000, whole=True)
     assert len(list(forward.over(batches(70, 4, 32)))) == 3
     assert lengths == [32, 32, 32, 6]  # the first one to warm up
 

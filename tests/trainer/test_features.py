@@ -15,6 +15,7 @@ from tlui.recipe.schema import Experiment
 from tlui.runs.events import EventReader
 from tlui.runs.history import load
 from tlui.trainer import result
+from tlui.trainer.environment import Devices
 from tlui.trainer.features import cached_feed, is_separable, is_streamed
 from tlui.trainer.feed import ImageFeed
 from tlui.trainer.model.build import build
@@ -37,6 +38,10 @@ def logged(run):
 
 def entries(tmp_path):
     return sorted(p.name for p in (tmp_path / "cache" / "features").glob("[0-9a-f]*"))
+
+
+def no_room(*given, **named):
+    raise cache.NoRoomError
 
 
 def frozen(size=32, **tables):
@@ -151,6 +156,12 @@ class TestSameNumbers:
         assert not any("do not fit in the cache" in line for line in logged(cached))
         assert any("its limit is 1.0 kB" in line for line in logged(streamed))
         assert_same_run(cached, streamed)
+
+    def test_evaluated_in_batches_of_another_size(self, home, photos, monkeypatch):
+        given = {"evaluate": {"batch_size": 9}}
+        cached, plain = both_ways(home, frozen(**given)(photos), monkeypatch)
+        assert_same_run(cached, plain)
+        assert [row["batch_size"] for row in cached.read_result()["splits"].values()] == [9] * 3
 
 
 class TestViews:
@@ -336,7 +347,9 @@ class TestKey:
     """cached_feed alone, without training."""
 
     @staticmethod
-    def cache(experiment, meanwhile=lambda table: None, views=(), **how):
+    def cache(
+        experiment, meanwhile=lambda table: None, views=(), devices=Devices("cpu", False), **how
+    ):
         table = open_dataset(experiment.dataset)
         size = experiment.dataset.image_size
         side, resize = experiment.augment.crop_from or size, experiment.dataset.resize
@@ -355,7 +368,7 @@ class TestKey:
         set_regime(network, "backbone", "inference")
         prefix = frozen_prefix(network)
         return cached_feed(
-            prefix, feed, images, experiment, "cpu", lambda split: lambda *done: None, views
+            prefix, feed, images, experiment, devices, lambda split: lambda *done: None, views
         )
 
     def test_shared_by_runs_that_differ_in_the_head_only(self, photos, tmp_path):
@@ -459,18 +472,54 @@ class TestKey:
 
         lost = self.cache(experiment, away, views, bad="skip", limit=0)
         assert len(entries(tmp_path)) == 1  # val
-        assert not lost.holds(experiment, "cpu")
+        assert not lost.holds(experiment, Devices("cpu", False))
         aside.rename(at[0])
         again = self.cache(experiment, views=views, bad="skip", limit=0)
         assert len(entries(tmp_path)) == (3 if views else 2)
-        assert again.holds(experiment, "cpu")
+        assert again.holds(experiment, Devices("cpu", False))
         differ = (of_train(lost) != of_train(again)).any(axis=2)
         assert differ[3].all() and differ.sum() == differ.shape[1]
+
+    def test_gpus_of_another_kind_compute_their_own(self, photos, tmp_path):
+        for name, count in (("A100", 2), ("A100", 2), ("T4", 4)):
+            self.cache(frozen()(photos), devices=Devices(name, True))
+            assert len(entries(tmp_path)) == count
+
+    @pytest.mark.parametrize("augment", [{}, {"flip": "horizontal"}], ids=["once", "streamed"])
+    def test_a_device_is_what_it_is_whatever_it_is_called(
+        self, home, photos, tmp_path, monkeypatch, augment
+    ):
+        """In lists a cluster's CPUs bear their node's name."""
+        runs = [make_run(home, frozen(augment=augment)(photos)) for _ in range(2)]
+        for run, shown in zip(runs, ("cpu", "cpu on n7"), strict=True):
+            monkeypatch.setenv("TLUI_DEVICE", shown)
+            assert train(run).state == "finished"
+            assert any("features are computed" in line for line in logged(run))
+            assert run.read_result()["device"] == shown
+            assert len(entries(tmp_path)) == 3
+        assert_same_run(*runs)
+
+    def test_what_is_computed_later_is_told_to_whom_it_concerns(self, photos, monkeypatch):
+        """A run may be evaluated on splits that the one before it in its process was not."""
+        experiment = frozen(size=32)(photos)
+        cached = self.cache(experiment)
+        told = []
+        table = open_dataset(experiment.dataset)
+        images = {name: open_images(table, name, 32, "stretch") for name in ("train", "val")}
+        feed = ImageFeed(images, 5, 5, 32, seed=1, classes=2, augment=experiment.augment)
+        del cached.feed.features["val"]
+        array = cached.feed.features["train"].array
+        assert cached.has("train", feed, images["train"], lambda *done: told.append(done))
+        assert cached.feed.features["train"].array is array and not told
+        monkeypatch.setattr("tlui.trainer.features.obtain", no_room)
+        assert cached.has("val", feed, images["val"], lambda *done: told.append(done))
+        assert told[-1] == (len(images["val"]),) * 2
+        assert len(cached.feed.features["val"].array) == len(images["val"])
 
     def test_weights_that_changed_since_are_seen(self, photos):
         experiment = frozen(size=32)(photos)
         cached = self.cache(experiment)
-        assert cached.holds(experiment, "cpu")
+        assert cached.holds(experiment, Devices("cpu", False))
         kernel = cached.prefix.layers[0].weights[0]
         kernel.assign(kernel * 1.0001)
-        assert not cached.holds(experiment, "cpu")
+        assert not cached.holds(experiment, Devices("cpu", False))

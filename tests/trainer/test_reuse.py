@@ -7,9 +7,11 @@ import weakref
 import pytest
 from training import assert_same_arrays, assert_same_run, make_run, photo_experiment, start
 
+from tlui.data.cache import NoRoomError
+from tlui.runs.history import load
 from tlui.runs.line import NextRun
 from tlui.runs.status import read_status
-from tlui.trainer import feature_feed, prepare, reuse
+from tlui.trainer import feature_feed, features, prepare, reuse
 from tlui.trainer.model.build import build
 from tlui.trainer.model.variables import named_variables
 
@@ -94,6 +96,24 @@ class TestSameNumbersAsAlone:
             for seed in (1, 2)
         ]
         together = [trained(home, point, more=True) for point in points]
+        reuse.keep(False)
+        for run, point in zip(together, points, strict=True):
+            assert_same_run(run, trained(home, point, more=False))
+
+    def test_room_for_features_that_comes_between_two_runs(self, home, photos, monkeypatch):
+        """What was traced for photos is no use for features."""
+
+        def full(*given, **named):
+            raise NoRoomError
+
+        points = [photo_experiment(photos, rate=rate) for rate in (1e-2, 1e-3)]
+        with monkeypatch.context() as short:
+            short.setattr(features, "obtain", full)
+            short.setattr(features, "memory_for_tables", lambda: 0)
+            together = [trained(home, points[0], more=True)]
+        together.append(trained(home, points[1], more=True))
+        for run, words in zip(together, ("neither cache nor memory", "computed once"), strict=True):
+            assert any(words in row["message"] for row in load(run).logs)
         reuse.keep(False)
         for run, point in zip(together, points, strict=True):
             assert_same_run(run, trained(home, point, more=False))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
@@ -42,15 +42,16 @@ class Callers:
     Args:
         run: From x (n, …) to float32 (n, …); the same for an image whatever comes with it.
         size: Side of the images, in pixels.
-        gpu: The network runs on a GPU, which wants whole batches, one at a time.
+        whole: Batches go one at a time and as they are: on a GPU, or where TensorFlow itself shares
+            out the work.
     """
 
-    def __init__(self, run: Callable[[Any], np.ndarray], size: int, gpu: bool = False) -> None:
+    def __init__(self, run: Callable[[Any], np.ndarray], size: int, whole: bool = False) -> None:
         self._run = run
-        self._count = 1 if gpu else min(cpus(), MOST_CALLERS)
+        self._count = 1 if whole else min(cpus(), MOST_CALLERS)
         self._piece = max(LEAST, round(PIXELS / size**2))
         self._warm = False
-        self._splits: bool | None = False if gpu or self._count == 1 else None
+        self._splits: bool | None = False if whole or self._count == 1 else None
         self._busy = _Busy()
         self.waited = 0.0
         """Seconds that batches were waited for."""
@@ -60,7 +61,7 @@ class Callers:
         """For how long inference has been going on, once it was traced and warmed up."""
         return self._busy.seconds
 
-    def over(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, np.ndarray]]:
+    def over(self, batches: Iterable[Batch]) -> Generator[tuple[Batch, np.ndarray], None, None]:
         """Every batch with what the network makes of its x; reads a few batches ahead."""
         ahead: deque[tuple[Batch, list[Future[np.ndarray]]]] = deque()
         pool = ThreadPoolExecutor(self._count, thread_name_prefix="forward")

@@ -7,8 +7,8 @@ timed over whole batches after a warm-up and without reading images.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 
 from tlui.runs.files import make_private
 from tlui.trainer.arrays import write_arrays
+from tlui.trainer.callers import Callers
 from tlui.trainer.objective import Objective
 
 
@@ -55,7 +56,7 @@ class Predictions:
 def predict(
     batches: Any,
     names: Sequence[str],
-    predictor: Callable[[Any], np.ndarray],
+    forward: Callers,
     objective: Objective,
     progress: Callable[[int, int], None],
 ) -> Predictions:
@@ -64,25 +65,21 @@ def predict(
     Args:
         batches: Of (index, x, y, label), in natural order.
         names: Of the images, in that order.
-        predictor: From x to logits.
+        forward: From x to logits; new.
         progress: Called with (done, total) images after every batch; may raise to end it.
     """
     logits, labels = [], []
-    seconds, done, warm = 0.0, 0, False
-    for _, x, _, label in batches:
-        if not warm:
-            predictor(x)
-            warm = True
-        began = time.perf_counter()
-        logits.append(predictor(x))
-        seconds += time.perf_counter() - began
-        labels.append(label.numpy())
-        done += len(labels[-1])
-        progress(done, len(names))
+    done = 0
+    with closing(forward.over(batches)) as answers:
+        for (_, _, _, label), found in answers:
+            logits.append(found)
+            labels.append(label.numpy())
+            done += len(found)
+            progress(done, len(names))
     every = np.concatenate(logits)
     return Predictions(
         names,
         np.concatenate(labels).astype(np.int64),
         objective.probabilities(every),
-        seconds,
+        forward.seconds,
     )

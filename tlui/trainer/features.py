@@ -29,7 +29,7 @@ from tlui.recipe.schema import Experiment
 from tlui.runs.files import to_json
 from tlui.trainer import augment as change
 from tlui.trainer.callers import Callers
-from tlui.trainer.environment import arithmetic, versions
+from tlui.trainer.environment import Devices, arithmetic, versions
 from tlui.trainer.feature_feed import FeatureFeed, Features, Stream, memory_for_tables
 from tlui.trainer.feed import ImageFeed
 from tlui.trainer.model.fold import folded
@@ -48,24 +48,30 @@ class CachedFeed:
     prefix: Prefix
     feed: FeatureFeed
     fingerprint: str
-    make: Callable[[str], Features | None]
+    forward: Callers
 
-    def has(self, split: str) -> bool:
-        """Whether the feed has a split's features, which are computed now if they must be."""
+    def has(self, split: str, photos: ImageFeed, images: Images, told: Progress) -> bool:
+        """Whether the feed has a split's features, which are computed now if they must be.
+
+        Args:
+            photos: The feed of the run that asks, which may be another than the first.
+            images: Of the split.
+        """
         if split not in self.feed.features:
-            found = self.make(split)
+            given = self.prefix, self.fingerprint, self.forward
+            found = _of_split(*given, split, photos, images, told) if len(images) else None
             if found is None:
                 return False
             self.feed.features[split] = found
         return True
 
-    def holds(self, experiment: Experiment, device: str) -> bool:
+    def holds(self, experiment: Experiment, devices: Devices) -> bool:
         """Whether these are the features of what there is: the prefix still has the weights they
         were computed with, and no image was given as black."""
         held = (*self.feed.features.values(), *self.feed.views.values())
         if not all(found.whole for found in held):
             return False
-        return self.fingerprint == _fingerprint(self.prefix, experiment, device)
+        return self.fingerprint == _fingerprint(self.prefix, experiment, devices)
 
 
 def is_separable(experiment: Experiment, gpu: bool) -> bool:
@@ -94,7 +100,7 @@ def cached_feed(
     feed: ImageFeed,
     images: dict[str, Images],
     experiment: Experiment,
-    device: str,
+    devices: Devices,
     told: Callable[[str], Progress],
     views: Sequence[int] = (),
 ) -> CachedFeed | None:
@@ -106,20 +112,18 @@ def cached_feed(
         views: From `views_ahead`: train on these rather than on the unchanged images.
     """
     through = folded(prefix) if experiment.train.features == "folded" else prefix.features
-    side, gpu = experiment.dataset.image_size, device != "cpu"
+    side = experiment.dataset.image_size
     forward, changed = (
-        Callers(predictor(lambda x, training: through(x)), side, gpu) for _ in range(2)
+        Callers(predictor(lambda x, training: through(x)), side, whole=devices.gpu)
+        for _ in range(2)
     )
     streamed = is_streamed(experiment)
-    weights = _fingerprint(prefix, experiment, device)
+    weights = _fingerprint(prefix, experiment, devices)
 
     def make(split: str) -> Features | None:
-        if split not in images or not len(images[split]):
+        if not len(images.get(split, ())):
             return None
-        size = feed.batch_size if split == "train" else feed.evaluation_batch_size
-        key = _key(weights, images[split].key, size)
-        source = _Source(images[split], lambda: feed.natural(images[split], size), forward)
-        return _features(prefix, source, key, told(split))
+        return _of_split(prefix, weights, forward, split, feed, images[split], told(split))
 
     def make_view(view: int) -> Features | None:
         augment = experiment.augment.model_dump_json(exclude={"views"})
@@ -143,7 +147,7 @@ def cached_feed(
             streamed = True
         elif len(images.get(split, ())):
             return None
-    if streamed and gpu:
+    if streamed and devices.gpu:
         return None
     cached = FeatureFeed(
         features,
@@ -156,7 +160,7 @@ def cached_feed(
         Stream(feed, changed, _storable(prefix.dtype)) if streamed else None,
         loops=prefix.upper is None,
     )
-    return CachedFeed(prefix, cached, weights, make)
+    return CachedFeed(prefix, cached, weights, forward)
 
 
 @dataclass(frozen=True)
@@ -174,6 +178,20 @@ class _NotWholeError(Exception):
     def __init__(self, array: np.ndarray) -> None:
         super().__init__()
         self.array = array
+
+
+def _of_split(
+    prefix: Prefix,
+    weights: str,
+    forward: Callers,
+    split: str,
+    photos: ImageFeed,
+    images: Images,
+    told: Progress,
+) -> Features | None:
+    size = photos.batch_size if split == "train" else photos.evaluation_batch_size
+    source = _Source(images, lambda: photos.natural(images, size), forward)
+    return _features(prefix, source, _key(weights, images.key, size), told)
 
 
 def _key(*facts: Any) -> str:
@@ -227,7 +245,7 @@ def _compute(source: _Source, told: Progress) -> Iterator[tuple[int, np.ndarray]
         told(done, len(source.images))
 
 
-def _fingerprint(prefix: Prefix, experiment: Experiment, device: str) -> str:
+def _fingerprint(prefix: Prefix, experiment: Experiment, devices: Devices) -> str:
     """Everything but the images that shapes features."""
     digest = hashlib.sha256()
     facts = {
@@ -240,7 +258,7 @@ def _fingerprint(prefix: Prefix, experiment: Experiment, device: str) -> str:
         "mixed_precision": experiment.train.mixed_precision,
         "features": FOLDED if experiment.train.features == "folded" else "exact",
         "image_size": experiment.dataset.image_size,
-        "device": device,
+        "device": devices.label,
         "arithmetic": arithmetic(),
         "versions": versions(),
     }

@@ -46,7 +46,7 @@ def predict(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     )
     devices = prepare_devices(1, callers=True)
     classify = _classifier(run, experiment, request["classes"], request["weights"])
-    forward = Callers(classify, experiment.dataset.image_size, devices.gpu)
+    forward = Callers(classify, experiment.dataset.image_size, whole=devices.gpu)
     yield {"type": "begin", "batch_size": batch_size, "device": devices.label}
     paths = [os.fsencode(photo) for photo in request["photos"]]
     images = 0

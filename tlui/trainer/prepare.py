@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tlui.data.items import Progress
 from tlui.data.store import Images
 from tlui.data.table import Table
 from tlui.errors import TluiError
@@ -15,7 +16,7 @@ from tlui.runs.directory import RunDirectory
 from tlui.runs.files import write_json
 from tlui.trainer import reuse
 from tlui.trainer.checkpoint import Checkpoint, Checkpoints
-from tlui.trainer.dataset import Dataset
+from tlui.trainer.dataset import Dataset, throttled
 from tlui.trainer.environment import Devices, describe, prepare_devices
 from tlui.trainer.features import CachedFeed
 from tlui.trainer.feed import ImageFeed
@@ -27,7 +28,7 @@ from tlui.trainer.model.warm import warm_start
 from tlui.trainer.objective import Objective, objective_for
 from tlui.trainer.reporter import Reporter
 from tlui.trainer.scoring import Score
-from tlui.trainer.signals import Requests
+from tlui.trainer.signals import AskedToEndError, Requests
 from tlui.trainer.state import TrainingState, monitored
 
 
@@ -55,6 +56,10 @@ class Run:
     """The last phase's features, where it trained on some."""
     stage: Stage | None = None
     """What the last phase trained; None where nothing was left to train."""
+
+    def told_of_features(self, split: str) -> Progress:
+        """What hears how far the features of a split are, and ends it where that is asked for."""
+        return throttled(self.reporter, self.requests, f"features of {split}", AskedToEndError)
 
 
 def prepare(

@@ -9,9 +9,11 @@ from typing import Any
 from tlui.data.items import HIDDEN
 from tlui.runs.files import write_json
 from tlui.trainer import reuse
+from tlui.trainer.callers import Callers
 from tlui.trainer.dataset import throttled
 from tlui.trainer.environment import peak_memory, versions
 from tlui.trainer.evaluate import EvaluationStoppedError, Predictions, predict
+from tlui.trainer.features import CachedFeed
 from tlui.trainer.model.fold import folded_network
 from tlui.trainer.model.variables import assign_variables
 from tlui.trainer.prepare import Run
@@ -55,10 +57,7 @@ def evaluate_run(run: Run) -> None:
 def _predictions(run: Run) -> Iterator[tuple[str, Predictions]]:
     """(split, predictions) of every split there is; from cached features where they hold."""
     cached = run.cached
-    if cached is not None and (
-        run.feed.batch_size != run.feed.evaluation_batch_size
-        or not cached.holds(run.experiment, run.reporter.status.device)
-    ):
+    if cached is not None and not cached.holds(run.experiment, run.devices):
         cached = None
     stage = run.stage
     trained = predictor(run.network.logits)
@@ -69,20 +68,36 @@ def _predictions(run: Run) -> Iterator[tuple[str, Predictions]]:
     if _is_folded(run):
         constant = folded_network(run.network)
         whole = predictor(lambda x, training: constant(x))
+    # threads of ours where TensorFlow's were set up for them (`prepare_devices`)
+    alone = run.devices.gpu or not run.experiment.learns_little
     for split in run.experiment.evaluate.splits:
         told = throttled(run.reporter, run.requests, f"evaluating {split}", EvaluationStoppedError)
-        try:
-            has = cached is not None and cached.has(split)
-        except AskedToEndError as asked:
-            raise EvaluationStoppedError(asked.request) from asked
-        if cached is not None and has:
+        if cached is not None and _has_features(run, cached, split):
             batches = cached.feed.evaluation(split)
-            found = predict(batches, run.images[split].names, trained, run.objective, told)
+            forward = Callers(trained, run.feed.size, whole=True)
+            found = predict(batches, run.images[split].names, forward, run.objective, told)
             # what the network takes from image to answer: its prefix was timed when it ran
             seconds = found.seconds + cached.feed.features[split].seconds
             yield split, replace(found, seconds=seconds)
         elif (batches := run.feed.evaluation(split)) is not None:
-            yield split, predict(batches, run.images[split].names, whole, run.objective, told)
+            forward = Callers(whole, run.feed.size, whole=alone)
+            yield split, predict(batches, run.images[split].names, forward, run.objective, told)
+
+
+def _has_features(run: Run, cached: CachedFeed, split: str) -> bool:
+    """Whether a split has features, in batches as it is evaluated in.
+
+    Raises:
+        EvaluationStoppedError: Asked to end while they were computed.
+    """
+    images = run.images.get(split)
+    other_size = run.feed.batch_size != run.feed.evaluation_batch_size
+    if images is None or (split == "train" and other_size):
+        return False
+    try:
+        return cached.has(split, run.feed, images, run.told_of_features(split))
+    except AskedToEndError as asked:
+        raise EvaluationStoppedError(asked.request) from asked
 
 
 def _is_folded(run: Run) -> bool:

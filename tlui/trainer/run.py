@@ -15,7 +15,7 @@ from tlui.runs.directory import RunDirectory
 from tlui.runs.history import load
 from tlui.trainer import reuse
 from tlui.trainer.chorus import Chorus, ChorusFeed
-from tlui.trainer.dataset import Dataset, throttled
+from tlui.trainer.dataset import Dataset
 from tlui.trainer.evaluate import EvaluationStoppedError
 from tlui.trainer.failure import FINISHED, INTERRUPTED, STOPPED, Outcome
 from tlui.trainer.features import CachedFeed, cached_feed, is_separable, is_streamed, views_ahead
@@ -127,22 +127,22 @@ def _stage(run: Run, phase: Phase, regime: RegimeReport) -> Stage:
     """What the present phase trains: the part behind a frozen prefix on its features where
     that gives the same numbers, else the whole network on photos."""
     network, experiment = run.network, run.experiment
-    device = run.reporter.status.device
     separable = is_separable(experiment, run.devices.gpu)
     views = views_ahead(experiment, run.state.epoch + 1, phase.epochs - run.state.phase_epoch)
     traced = reuse.traced(
         network,
-        (phase.freeze, regime.batchnorm, separable, device, repr(run.objective)),
+        (phase.freeze, regime.batchnorm, separable, run.devices.label, repr(run.objective)),
         (experiment.augment.model_dump_json(), views),
         experiment.train.features,
         {split: images.key for split, images in run.images.items()},
         (run.feed.batch_size, run.feed.evaluation_batch_size),
         run.feed.seed if views or is_streamed(experiment) else None,
     )
-    if traced.cached is not None and not traced.cached.holds(experiment, device):
+    if traced.cached is not None and not traced.cached.holds(experiment, run.devices):
         traced.forget()
-    if traced.cached is None and separable:
-        traced.cached = _features(run, device, views)
+    if traced.cached is None and separable and (found := _features(run, views)) is not None:
+        traced.forget()  # what was traced while there was no room takes photos
+        traced.cached = found
     run.cached = traced.cached
     variables = network.trainable_variables
     if run.cached is not None:
@@ -207,15 +207,14 @@ def _forward(run: Run, traced: reuse.Traced) -> Forward:
     return lambda x, training: prefix.logits(through(x), training)
 
 
-def _features(run: Run, device: str, views: tuple[int, ...]) -> CachedFeed | None:
+def _features(run: Run, views: tuple[int, ...]) -> CachedFeed | None:
     prefix = frozen_prefix(run.network)
     if prefix is None:
         return None
 
-    def told(split: str) -> Callable[[int, int], None]:
-        return throttled(run.reporter, run.requests, f"features of {split}", AskedToEndError)
-
-    cached = cached_feed(prefix, run.feed, run.images, run.experiment, device, told, views)
+    cached = cached_feed(
+        prefix, run.feed, run.images, run.experiment, run.devices, run.told_of_features, views
+    )
     if cached is None:
         run.reporter.log("features fit neither cache nor memory: computed in every epoch")
     return cached
