@@ -73,13 +73,13 @@ def train(run: RunDirectory, requests: Any = None) -> Any:
 
 
 def start(
-    run: RunDirectory, *more: str, pass_fds: tuple[int, ...] = (), **environment: str
+    run: RunDirectory, pass_fds: tuple[int, ...] = (), **environment: str
 ) -> subprocess.Popen[bytes]:
     """Start `python -m tlui.trainer` in a session of its own."""
     root = Path(__file__).resolve().parent.parent
     with open(run.log, "ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "tlui.trainer", str(run.path), *more],
+            [sys.executable, "-m", "tlui.trainer", str(run.path)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -45,6 +45,15 @@ def test_filter_and_metrics(three: list[str], capsys: Capture) -> None:
     assert list(found)[-1] == "test_f1"
 
 
+def test_named_runs_are_sorted_where_that_is_asked_for(three: list[str], capsys: Capture) -> None:
+    orders = []
+    for sort in ([], ["--sort", "created"], ["--sort", "-created"]):
+        assert tlui(["compare", *three[1:], three[0], *sort, "--json"]) == 0
+        orders.append([row["run_id"] for row in json.loads(capsys.readouterr().out)])
+    assert orders[0] == [*three[1:], three[0]]
+    assert sorted(orders[1]) == sorted(three) and orders[1] == orders[2][::-1]
+
+
 @pytest.mark.parametrize("width", [50, 80, 160])
 def test_terminal_of_any_width(
     three: list[str], capsys: Capture, monkeypatch: pytest.MonkeyPatch, width: int

@@ -25,6 +25,25 @@ def test_runs_to_a_file(home: Home, capsys: Capture, tmp_path: Path) -> None:
     assert pd.read_csv(path)["name"].tolist() == ["b"]
 
 
+def test_named_runs_are_sorted_where_that_is_asked_for(
+    home: Home, capsys: Capture, tmp_path: Path
+) -> None:
+    for name in "abc":
+        make_run(home, name=name)
+    found = []
+    for number, sort in enumerate(([], ["--sort", "-name"], ["--sort", "nonsense"])):
+        path = tmp_path / f"{number}.csv"
+        found.append(tlui(["export", "b", "a", "c", *sort, "-o", str(path)]))
+    names = [pd.read_csv(tmp_path / f"{number}.csv")["name"].tolist() for number in (0, 1)]
+    assert found == [0, 0, 2] and names == [list("bac"), list("cba")]
+
+
+def test_force_needs_a_file(home: Home, capsys: Capture) -> None:
+    make_run(home)
+    assert tlui(["export", "--force"]) == 2
+    assert "none is named" in capsys.readouterr().err
+
+
 def test_stdout(home: Home, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     make_run(home, epochs=3, name="a")
     assert tlui(["export", "--epochs", "-o", "-"]) == 0

@@ -123,6 +123,14 @@ def test_nothing_readable_needs_no_network(run, tmp_path, capsys):
     assert "empty: a folder without photos" in capsys.readouterr().err
 
 
+def test_options_without_a_part_in_it_are_refused(run, tmp_path, capsys):
+    photo, path = str(tmp_path / "gone.png"), str(tmp_path / "x.csv")
+    assert tlui(["predict", run.id, photo, "-o", path, "--top", "2"]) == 2
+    assert "--top has no part" in capsys.readouterr().err
+    assert tlui(["predict", run.id, photo, "--force"]) == 2
+    assert "none is named" in capsys.readouterr().err
+
+
 def test_a_file_is_not_replaced_unasked(run, photos, tmp_path, capsys):
     path = tmp_path / "x.csv"
     path.write_text("mine")

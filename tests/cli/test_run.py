@@ -72,6 +72,8 @@ class TestRefusals:
             (["--device", "tpu"], "auto, cpu, gpu or gpu:N"),
             (["--device", "gpu:77"], "--device gpu:77: asks for "),
             (["--only", "nothing"], "nothing"),
+            (["--on", "slurm", "--device", "cpu", "--detach"], "this machine's devices"),
+            (["--on", "slurm", "--per-device", "2"], "this machine's devices"),
             (["--per-device", "0"], "per-device"),
             (["--on", "moon"], "moon"),
         ],

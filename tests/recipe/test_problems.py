@@ -537,6 +537,12 @@ class TestRules:
                 id="train",
             ),
             pytest.param(
+                "train",
+                'devices = 2\nfeatures = "folded"',
+                ['train.features: "folded" is for one device. Received: devices=2'],
+                id="folded",
+            ),
+            pytest.param(
                 "slurm",
                 "time = 1\nsignal = 90",
                 [

@@ -1,6 +1,6 @@
 """A trainer without TensorFlow: speaks the same files and signals, and does as its run is told.
 
-`python stand_in.py RUN_DIR [--resume]`. The run's name says what happens: `finish…` at once,
+`python stand_in.py RUN_DIR`. The run's name says what happens: `finish…` at once,
 `wait…` until the home holds a file `go-NAME` (or `go`), `fail…`, `diverge…`, `crash…` (SIGSEGV),
 `die…` (SIGKILL), `mute…` (exit 0 without a word), `deaf…` waits and ignores SIGINT.
 With `again` in its name it takes another run when it has finished, as the real trainer does.

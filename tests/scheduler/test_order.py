@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from tlui.errors import TluiError
 from tlui.runs.directory import Home
 from tlui.runs.files import write_json
 from tlui.runs.process import identify
@@ -119,3 +120,12 @@ def test_runs_being_made_right_now_are_left_to_their_maker(home: Home) -> None:
 def test_foreign_files_in_the_queue_are_passed_over(queued: Home) -> None:
     (queued.path / "queue" / "README").write_text("hello")
     assert line(queued) == ["a", "b", "c", "d"]
+
+
+def test_wishes_for_devices_are_those_of_runs_that_are_here() -> None:
+    wishes = Wishes(device="gpu:0", per_device=2)
+    found = order.placed(wishes, ["local", "slurm"])
+    assert found == {"local": wishes, "slurm": Wishes(on="slurm")}
+    assert order.placed(Wishes(), ["slurm"]) == {"slurm": Wishes(on="slurm")}
+    with pytest.raises(TluiError, match="this machine's devices"):
+        order.placed(wishes, ["slurm"])

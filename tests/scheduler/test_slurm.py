@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tlui.cli import main
 from tlui.cli.follow import follow
 from tlui.cli.plain import PlainView
 from tlui.errors import TluiError
@@ -463,6 +464,15 @@ class TestStoppingAndResuming:
         sent = cluster.asked[-1]
         assert sent[0] == "scancel" and sent[-1] == "1"
         assert sent[1:-1] == (["--batch", signal] if signal else [])
+
+    def test_no_device_of_this_machine_is_chosen_for_a_job(
+        self, home: Home, cluster: FakeSlurm, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (run,) = make(home).values()
+        write_status(run.status, Status("interrupted", attempt=1))
+        assert main.run(["resume", run.id, "--device", "cpu", "--detach"]) == 2
+        assert "what a job of slurm gets" in capsys.readouterr().err
+        assert state(run) == "interrupted" and not cluster.submitted
 
     def test_a_stop_reaches_the_run_without_slurm(self, home: Home, cluster: FakeSlurm) -> None:
         (run,) = make(home).values()

@@ -104,14 +104,14 @@ class TestKilled:
         assert read_status(run.status).state == "running"
         assert run.observe().state == "interrupted"
 
-        process = start(run, "--resume")
+        process = start(run)
         wait_for(run, process, lambda e: e["type"] == "step" and e["epoch"] >= 8)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 75
         status = read_status(run.status)
         assert (status.state, status.attempt, status.exit_code) == ("interrupted", 2, 75)
 
-        process = start(run, "--resume")
+        process = start(run)
         assert process.wait(120) == 0, run.log.read_text()
         assert_same_arrays(last_weights(run), last_weights(reference))
         assert epochs_of(run) == epochs_of(reference)
@@ -133,8 +133,8 @@ class TestKilled:
         reference = digits_run(Home.at(tmp_path / "reference"), **tables)
         assert start(reference).wait(300) == 0  # with the threads of a process of its own
         run = digits_run(home, **tables)
-        for attempt, until in enumerate((20, 70, 310)):
-            process = start(run, *(["--resume"] if attempt else []))
+        for until in (20, 70, 310):
+            process = start(run)
             wait_for(run, process, lambda e, n=until: e["type"] == "epoch" and e["epoch"] >= n)
             process.kill()
             process.wait()
@@ -144,7 +144,7 @@ class TestKilled:
             assert notes == [] and found.state["epoch"] >= reached - 1
             assert checkpoints.load_best().state["best"]["epoch"] >= found.state["best"]["epoch"]
             assert (run.checkpoints / "moved.npz").exists()
-        process = start(run, "--resume")
+        process = start(run)
         assert process.wait(120) == 0, run.log.read_text()
         assert_same_arrays(last_weights(run), last_weights(reference))
         assert epochs_of(run) == epochs_of(reference)

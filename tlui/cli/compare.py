@@ -31,7 +31,10 @@ def compare(
         list[str] | None, typer.Argument(help="Runs: id prefix, name or @last.")
     ] = None,
     filter: Annotated[str, typer.Option("--filter", "-f", help="As in tlui ls.")] = "",
-    sort: Annotated[str, typer.Option("--sort", "-s", help="As in tlui ls.")] = "created",
+    sort: Annotated[
+        str | None,
+        typer.Option("--sort", "-s", help="As in tlui ls; else as named, or by creation."),
+    ] = None,
     metrics: Annotated[
         str, typer.Option("--metrics", "-m", help="Metrics by comma in place of the usual ones.")
     ] = "",
@@ -64,8 +67,9 @@ def compare(
         index.refresh(progress=reading)
         if runs:
             ids = [run.id for run in resolve_all(store, runs, index)]
+            ids = index.in_order(ids, sort) if sort else ids
         else:
-            ids = index.ids(filter, sort)
+            ids = index.ids(filter, sort or "created")
             if len(ids) > MOST:
                 raise TluiError(
                     f"{len(ids):,} runs match, {MOST} can be compared; narrow --filter", 2

@@ -22,7 +22,10 @@ def export(
         str, typer.Option("--output", "-o", help="The file to write; - is stdout.")
     ] = "-",
     filter: Annotated[str, typer.Option("--filter", "-f", help="As in tlui ls.")] = "",
-    sort: Annotated[str, typer.Option("--sort", "-s", help="As in tlui ls.")] = "created",
+    sort: Annotated[
+        str | None,
+        typer.Option("--sort", "-s", help="As in tlui ls; else as named, or by creation."),
+    ] = None,
     epochs: Annotated[
         bool, typer.Option("--epochs", help="One row an epoch instead of one a run.")
     ] = False,
@@ -45,13 +48,16 @@ def export(
 
     if runs and filter:
         raise TluiError("name runs or give --filter, not both", 2)
+    if force and output == "-":
+        raise TluiError("--force replaces the file that -o names; none is named", 2)
     store = Home.at(home, create=False)
     with Index(store) as index:
         index.refresh(progress=reading)
         if runs:
             ids = [run.id for run in resolve_all(store, runs, index)]
+            ids = index.in_order(ids, sort) if sort else ids
         else:
-            ids = index.ids(filter, sort)
+            ids = index.ids(filter, sort or "created")
         if filter and not ids:
             raise TluiError(f"no run matches: {printable(filter)}")
         index.get(ids)  # a handful is looked at again

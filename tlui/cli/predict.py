@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tlui.runs.directory import RunDirectory
 
 PROGRESS_SECONDS = 0.25
+SHOWN_CLASSES = 3
 
 
 def predict(
@@ -33,7 +34,10 @@ def predict(
         typer.Option("--output", "-o", help="Write CSV with every probability; - is stdout."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="A JSON object a line, on stdout.")] = False,
-    top: Annotated[int, typer.Option("--top", min=1, help="Classes shown of each photo.")] = 3,
+    top: Annotated[
+        int | None,
+        typer.Option("--top", min=1, help="Classes shown of each photo; else 3."),
+    ] = None,
     weights: Annotated[
         Literal["best", "last"] | None,
         typer.Option("--weights", help="Of which epoch; as the run was evaluated if not given."),
@@ -62,6 +66,11 @@ def predict(
 
     if json and output is not None:
         raise TluiError("--json or --output, not both", 2)
+    if top is not None and output is not None:
+        raise TluiError("--output writes every class's probability: --top has no part in it", 2)
+    if force and output in (None, "-"):
+        raise TluiError("--force replaces the file that -o names; none is named", 2)
+    top = top or SHOWN_CLASSES
     chosen = resolve(Home.at(home, create=False), run)
     which = _weights(chosen, weights)
     classes = _classes(chosen)

@@ -33,7 +33,7 @@ def resume(
     from tlui.cli.run import choose_view, leave, require_devices, wishes
     from tlui.errors import TluiError
     from tlui.runs.directory import Home
-    from tlui.scheduler import control
+    from tlui.scheduler import control, order
     from tlui.scheduler.backends import placed_on
     from tlui.scheduler.start import devices_wanted
 
@@ -43,12 +43,13 @@ def resume(
     wanted = wishes(device, per_device, min_free_memory)
     fits = partial(control.resumable, store)
     chosen = choose(store, runs, filter, fits, "can be resumed")
+    placed = order.placed(wanted, map(placed_on, chosen))
     if not detach:
         local = [run for run in chosen if placed_on(run) == "local"]
         require_devices(wanted, [devices_wanted(run) for run in local])
     defer()
     for run in chosen:
-        control.resume(store, run, wanted)
+        control.resume(store, run, placed[placed_on(run)])
     if detach:
         return leave(store, chosen, json)
     return follow(store, chosen, choose_view(json, ascii))

@@ -148,6 +148,7 @@ def resolve(
             if ("dataset", "name") in silent:
                 silent.add(("dataset", "source"))
             complaints += [(loc, message) for loc, message in more if loc not in silent]
+            complaints += _without_effect(document)
             for loc, message in complaints:
                 place, written = draft.place(loc, point)
                 if written:
@@ -167,6 +168,15 @@ def resolve(
             for label in labels:
                 problems.add(f"{label}.{place}" if place else label, message)
     return found
+
+
+def _without_effect(document: dict[str, Any]) -> list[tuple[Loc, str]]:
+    """What may stand in a run's own preset.toml, where nothing came of it, and in no new preset."""
+    train = document.get("train")
+    features, devices = inside(train, "features"), inside(train, "devices")
+    if features == "folded" and type(devices) is int and devices > 1:
+        return [(("train", "features"), f'"folded" is for one device. Received: {devices=}')]
+    return []
 
 
 def _point_name(

@@ -120,6 +120,11 @@ class Index:
 
         return self._safely(read)
 
+    def in_order(self, ids: Iterable[str], sort: str) -> list[str]:
+        """These runs, sorted. Raises FilterError as `rows` does."""
+        wanted = set(ids)
+        return [run_id for run_id in self.ids(sort=sort) if run_id in wanted]
+
     def ids(self, filter: str | Where = "", sort: str | Iterable[str] = "-created") -> list[str]:
         """The ids of all matching runs in order: what a virtual table scrolls over."""
 

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +60,12 @@ def create_runs(
 
     Raises:
         PresetError: A run that is started from, the data or a weights file does not exist.
+        TluiError: The wishes are for devices of this machine, and no run is.
         TluiError: The home cannot be written, or its disk is full or knows no locks; nothing is
             left of the runs.
     """
-    wishes = wishes or Wishes()
+    backends = [point.experiment.run.on for point in preset.points]
+    placed = order.placed(wishes or Wishes(), backends)
     refuse_absent(home, preset)
     require_room(home, LEAST_BYTES + len(preset.points) * BYTES_A_RUN)
     with Claims(home).still():  # where nothing can be claimed, nothing should wait for it
@@ -88,9 +89,9 @@ def create_runs(
                 **common,
             }
             made[point.name] = home.create(experiment_to_toml(experiment), meta)
-        for on in dict.fromkeys(point.experiment.run.on for point in preset.points):
+        for on, wished in placed.items():
             ids = [made[p.name].id for p in preset.points if p.experiment.run.on == on]
-            order.append(home, ids, replace(wishes, on=on), held=held)
+            order.append(home, ids, wished, held=held)
     return list(made.values())
 
 

@@ -18,7 +18,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,6 +50,22 @@ class Wishes:
     """MB of GPU memory that must be free; naming it allows GPUs other processes use."""
     on: str = "local"
     """The backend that runs it."""
+
+
+def placed(wishes: Wishes, places: Iterable[str]) -> dict[str, Wishes]:
+    """What is wished at each of these backends: a cluster gives devices in a way of its own.
+
+    Raises:
+        TluiError: Devices of this machine are wished for, and nothing is to run here.
+    """
+    found = {on: replace(wishes if on == "local" else Wishes(), on=on) for on in places}
+    if found and "local" not in found and replace(wishes, on="local") != Wishes():
+        raise TluiError(
+            "--device, --per-device and --min-free-memory choose among this machine's devices; "
+            f"what a job of {next(iter(found))} gets is said in the preset",
+            2,
+        )
+    return found
 
 
 @dataclass(frozen=True)

@@ -271,7 +271,7 @@ def _train(
     else:
         others += len(alikes)  # each has a process of its own
     command = orders.trainer or python("tlui.trainer")
-    arguments = [str(run.path), *(["--resume"] if status.attempt else [])]
+    arguments = [str(run.path)]
     try:
         for word in REQUESTS:
             (run.requests / word).unlink(missing_ok=True)

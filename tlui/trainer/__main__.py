@@ -1,5 +1,5 @@
-"""`python -m tlui.trainer RUN_DIR [--resume]`: train one run, in a process of its own; then others
-of its sweep where its supervisor hands it some (`relay`).
+"""`python -m tlui.trainer RUN_DIR`: train one run, from its last checkpoint where it has one, in a
+process of its own; then others of its sweep where its supervisor hands it some (`relay`).
 
 Speaks before TensorFlow is imported: the state is `running` and requests are heard from the first
 moment. However it ends, status.json says so with a reason and advice, and the exit code tells the
@@ -34,7 +34,6 @@ def main(arguments: list[str] | None = None) -> int:
     """Train the run named on the command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tlui.trainer", description="Train one run.")
     parser.add_argument("run", type=Path, metavar="RUN_DIR")
-    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
     given = parser.parse_args(arguments)
     os.umask(0o077)  # what TensorFlow, Keras and HDF5 write is private as well
     make_lossy()
