@@ -11,8 +11,9 @@ import pytest
 from faults.real import ROOT
 from scheduler.bench import wait_for
 
+from tlui.runs.line import SIGNALS
 from tlui.runs.process import start_time
-from tlui.scheduler.launch import BLOCKED, spawn
+from tlui.scheduler.launch import spawn
 
 PARENT = """
 import os, sys
@@ -55,4 +56,4 @@ def test_signals_wait_until_the_trainer_listens(tmp_path: Path) -> None:
     child = spawn([sys.executable, "-c", code], os.environ, tmp_path / "log")
     child.go()
     os.waitpid(child.pid, 0)
-    assert (tmp_path / "log").read_text().split() == [str(int(n)) for n in sorted(BLOCKED)]
+    assert (tmp_path / "log").read_text().split() == [str(int(n)) for n in sorted(SIGNALS)]

@@ -7,10 +7,11 @@ import threading
 import pytest
 from training import digits_run
 
+from tlui.runs.line import SIGNALS
 from tlui.trainer import __main__ as trainer
 from tlui.trainer.failure import Outcome
 from tlui.trainer.reporter import Reporter
-from tlui.trainer.signals import SIGNALS, Requests
+from tlui.trainer.signals import Requests
 
 
 @pytest.fixture

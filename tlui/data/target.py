@@ -63,11 +63,6 @@ def datasets_of(target: str, sets: list[str] | None = None) -> list[Dataset]:
     return [_by_name(target)]
 
 
-def place_of(name: str) -> str | None:
-    """Where a named dataset lies, as the user's config says."""
-    return load_config().datasets.get(name)
-
-
 def _by_name(name: str) -> Dataset:
     if name == "digits":
         return DigitsSource(source="digits")

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tlui.runs import listing, query, scan, table
-from tlui.runs.directory import Home, RunDirectory
+from tlui.runs.directory import Home
 from tlui.runs.gather import gather
 from tlui.runs.marks import marks_stamp, read_marks
 from tlui.runs.place import index_path
@@ -349,11 +349,6 @@ def open_index(home: Home, progress: Progress | None = None) -> Index:
     index = Index(home)
     index.refresh(progress=progress)
     return index
-
-
-def run_of(home: Home, row: Row) -> RunDirectory:
-    """The directory of a row."""
-    return home.run(row.id)
 
 
 def _damaged(error: sqlite3.OperationalError) -> bool:

@@ -1,4 +1,4 @@
-"""The line between a supervisor and its trainer: what either says on it, and how to find it.
+"""What a supervisor and its trainer say to each other: on the line between them, and by signals.
 
 A trainer that finished a run and could take another says `DONE`; the supervisor answers with the
 `NextRun`, or hangs up.
@@ -7,10 +7,13 @@ A trainer that finished a run and could take another says `DONE`; the supervisor
 from __future__ import annotations
 
 import json
+import signal
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+Request = Literal["stop", "interrupt"]
 NEXT = "TLUI_NEXT"
 """Environment variable with the number of a trainer's end, where it may get another run."""
 COMING = "TLUI_COMING"
@@ -18,6 +21,12 @@ COMING = "TLUI_COMING"
 DONE = b"done\n"
 NEVER_STARTED = 127
 """Exit code of a trainer's process that came to an end before it became one."""
+SIGNALS: dict[int, Request] = {
+    signal.SIGINT: "stop",
+    signal.SIGTERM: "interrupt",
+    signal.SIGUSR1: "interrupt",
+}
+"""What each asks of a trainer; who starts one blocks them until it listens."""
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tlui.runs.files import FILE_MODE
-from tlui.runs.line import DONE, NEVER_STARTED, NEXT, NextRun
+from tlui.runs.line import DONE, NEVER_STARTED, NEXT, SIGNALS, NextRun
 from tlui.scheduler.claims import CPU
-
-BLOCKED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-"""Signals that reach a trainer once it listens, and no sooner."""
 
 SHORTAGES = {
     errno.EAGAIN: "you may have no more processes (ulimit -u); end some",
@@ -118,10 +115,10 @@ def spawn(
         try:
             os.setsid()
             os.close(gate)
-            for number in (*BLOCKED, signal.SIGPIPE):
+            for number in (*SIGNALS, signal.SIGPIPE):
                 signal.signal(number, signal.SIG_DFL)
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
-            signal.pthread_sigmask(signal.SIG_SETMASK, BLOCKED)
+            signal.pthread_sigmask(signal.SIG_SETMASK, SIGNALS)
             env = dict(env)
             if line is not None:
                 line.theirs.set_inheritable(True)

@@ -152,13 +152,14 @@ def _without_result(run: RunDirectory, seen: Observed) -> str:
 
 def best(runs: list[RunDirectory]) -> RunDirectory:
     """The run with the best value of its monitored metric; the first of equals."""
+    from tlui.runs.history import lower_is_better
 
     def merit(run: RunDirectory) -> float:
         given: Any = (run.read_result() or {}).get("best")
         value = given.get("value") if isinstance(given, dict) else None
         if not isinstance(value, int | float):
             return float("-inf")
-        return -value if str(given.get("monitor", "")).endswith("loss") else value
+        return -value if lower_is_better(str(given.get("monitor", ""))) else value
 
     return max(runs, key=merit)
 

@@ -22,9 +22,10 @@ from tlui.data.table import Table, open_dataset
 from tlui.recipe.schema import Experiment
 from tlui.recipe.toml import load_experiment
 from tlui.runs.directory import RunDirectory
+from tlui.runs.line import Request
 from tlui.trainer.aside import fork
 from tlui.trainer.reporter import Reporter
-from tlui.trainer.signals import AskedToEndError, Request, Requests
+from tlui.trainer.signals import AskedToEndError, Requests
 
 PROGRESS_SECONDS = 0.25
 POLL_SECONDS = 0.1

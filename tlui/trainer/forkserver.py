@@ -21,9 +21,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from tlui.runs.line import NEVER_STARTED, NEXT
+from tlui.runs.line import NEVER_STARTED, NEXT, SIGNALS
 from tlui.trainer import __main__ as trainer
-from tlui.trainer.signals import SIGNALS
 
 MOST_BYTES = 1 << 20
 MOST_HANDLES = 3

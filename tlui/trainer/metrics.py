@@ -11,13 +11,6 @@ from typing import Any
 
 import numpy as np
 
-LOWER_IS_BETTER = "loss"
-
-
-def higher_is_better(monitor: str) -> bool:
-    """Whether more of a metric named `SPLIT_METRIC` is better."""
-    return not monitor.endswith(LOWER_IS_BETTER)
-
 
 def confusion_counts(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """int64 (classes, classes): rows are labels, columns predictions."""

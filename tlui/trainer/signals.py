@@ -13,19 +13,11 @@ import signal
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Literal
 
-Request = Literal["stop", "interrupt"]
+from tlui.runs.line import SIGNALS, Request
 
 LOOK_SECONDS = 0.3
 """How often the request files are looked for; signals are seen at once."""
-
-SIGNALS: dict[int, Request] = {
-    signal.SIGINT: "stop",
-    signal.SIGTERM: "interrupt",
-    signal.SIGUSR1: "interrupt",
-}
-"""What each asks for; who starts a trainer blocks them until it listens."""
 
 _FILES: tuple[Request, ...] = ("interrupt", "stop")
 

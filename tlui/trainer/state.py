@@ -13,7 +13,7 @@ from typing import Any
 
 from tlui.recipe.lr import Plateau
 from tlui.recipe.schema import EarlyStopping, Phase
-from tlui.trainer.metrics import higher_is_better
+from tlui.runs.history import lower_is_better
 
 VERSION = 1
 
@@ -64,7 +64,7 @@ class TrainingState:
         if not math.isfinite(value):
             return False
         if self.best is not None:
-            sign = 1.0 if higher_is_better(self.monitor) else -1.0
+            sign = -1.0 if lower_is_better(self.monitor) else 1.0
             if sign * value <= sign * self.best["value"]:
                 return bool(self.best["epoch"] == self.epoch)
         self.best = {"epoch": self.epoch, "value": value}
@@ -89,7 +89,7 @@ def rate_at(phase: Phase, state: TrainingState, step: int, steps: int) -> float:
     progress = state.phase_epoch + (step / steps if policy.per == "step" and steps else 0.0)
     rate = policy.value(progress, phase.epochs)
     if isinstance(policy, Plateau):
-        rate *= policy.replay(state.phase_values(), higher_is_better(state.monitor))
+        rate *= policy.replay(state.phase_values(), not lower_is_better(state.monitor))
     return rate
 
 
@@ -101,7 +101,7 @@ def should_stop_early(rule: EarlyStopping | None, values: list[float], monitor: 
     """
     if rule is None:
         return False
-    sign = 1.0 if higher_is_better(monitor) else -1.0
+    sign = -1.0 if lower_is_better(monitor) else 1.0
     best, waited = -math.inf, 0
     for value in values:
         if math.isfinite(value) and sign * value > best + rule.min_delta:
