@@ -69,7 +69,7 @@ def test_a_filter_that_finds_nothing_to_do_is_an_error(
 ) -> None:
     make_run(home, preset="lab")
     assert tlui([command, "--filter", "preset:lab"]) == 1
-    assert f"none of the 1 runs that match {can}: preset:lab" in capsys.readouterr().err
+    assert f"no run that {can} matches: preset:lab" in capsys.readouterr().err
     assert tlui([command, "--filter", "preset:nope"]) == 1
     assert "no run matches: preset:nope" in capsys.readouterr().err
     assert tlui([command]) == tlui([command, "@last", "--filter", "preset:lab"]) == 2

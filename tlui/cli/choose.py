@@ -57,8 +57,8 @@ def choose(
         matching = [store.run(run_id) for run_id in index.ids(filter, "created")]
     found = [run for run in matching if fits(run)]
     if not found:
-        none = f"none of the {len(matching):,} runs that match {can}"
-        raise TluiError(f"{none if matching else 'no run matches'}: {printable(filter)}")
+        who = f"no run that {can} matches" if matching else "no run matches"
+        raise TluiError(f"{who}: {printable(filter)}")
     of = "" if len(found) == len(matching) else f" of {len(matching):,} that match"
     print(f"{counted(found)}{of}: {listed(found)}", file=sys.stderr)
     return found
