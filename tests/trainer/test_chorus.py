@@ -131,8 +131,14 @@ class TestSameNumbersAsAlone:
             {},
             {"phase": {"optimizer": {"name": "sgd", "momentum": 0.9, "nesterov": True}}},
             {"phase": {"optimizer": {"name": "adamw", "weight_decay": 0.01, "clipvalue": 0.05}}},
-            {"phase": {"optimizer": {"name": "rmsprop", "momentum": 0.9}}, "head": ODD},
-            {"phase": {"optimizer": {"name": "adam", "clipnorm": 0.1}}, "head": ODD},
+            pytest.param(
+                {"phase": {"optimizer": {"name": "rmsprop", "momentum": 0.9}}, "head": ODD},
+                marks=pytest.mark.slow,  # `test_optimizers` has both
+            ),
+            pytest.param(
+                {"phase": {"optimizer": {"name": "adam", "clipnorm": 0.1}}, "head": ODD},
+                marks=pytest.mark.slow,
+            ),
             {"phase": {"optimizer": {"name": "sgd", "global_clipnorm": 0.1}}, "head": ODD},
             {"head": {"hidden": [], "dropout": 0.0}},
             {"augment": {"flip": "horizontal", "views": 2}},

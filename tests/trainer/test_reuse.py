@@ -76,23 +76,36 @@ class TestSameNumbersAsAlone:
         for run, point in zip(together, points, strict=True):
             assert_same_run(run, trained(home, point, more=False))
 
-    @pytest.mark.parametrize("room", [True, False], ids=["in memory", "on disk"])
-    def test_other_seeds_on_the_same_backbone(self, home, photos, told_apart, room, monkeypatch):
+    @pytest.mark.parametrize(
+        ("kind", "room"),
+        [
+            pytest.param({}, True, id="in memory"),
+            pytest.param({}, False, id="on disk"),
+            pytest.param({"augment": {"flip": "horizontal"}}, True, id="streamed"),
+            pytest.param(
+                {"augment": {"flip": "horizontal", "views": 2}},
+                True,
+                id="views",
+                marks=pytest.mark.slow,
+            ),
+            pytest.param(
+                {"phase": {"freeze": "none", "batchnorm": "train", "epochs": 1}, "rate": 1e-3},
+                True,
+                id="everything learns",
+                marks=pytest.mark.slow,
+            ),
+        ],
+    )
+    def test_other_seeds_on_the_same_backbone(
+        self, home, photos, told_apart, kind, room, monkeypatch
+    ):
         """Features, streamed images and learning layers in the order of each run's own seed."""
         if not room:
             monkeypatch.setattr(feature_feed, "memory_for_tables", lambda: 0)
-        whole = {"freeze": "none", "batchnorm": "train", "epochs": 1}
-        kinds = [
-            {},
-            {"augment": {"flip": "horizontal"}},
-            {"augment": {"flip": "horizontal", "views": 2}},
-            {"phase": whole, "rate": 1e-3},
-        ]
         points = [
             photo_experiment(
                 photos, backbone=told_apart, train={"batch_size": 5, "seed": seed}, **kind
             )
-            for kind in (kinds if room else kinds[:1])
             for seed in (1, 2)
         ]
         together = [trained(home, point, more=True) for point in points]

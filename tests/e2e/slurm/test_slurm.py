@@ -19,7 +19,7 @@ from tlui.runs.status import LIVE, read_status
 from tlui.scheduler.backends.handover import noted_job
 
 ROOT = Path(__file__).parents[3]
-EPOCHS = 30
+EPOCHS = 60
 ENDLESS = 100_000
 HEAD = """
 version = 1
