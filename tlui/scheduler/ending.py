@@ -17,21 +17,19 @@ from pathlib import Path
 
 from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.files import write_text
+from tlui.runs.lacking import (
+    HOST_ADVICE,
+    MEMORY_ADVICE,
+    MEMORY_FULL,
+    NO_SPACE,
+    NO_THREADS,
+    THREADS_ADVICE,
+)
 from tlui.runs.process import Identity
 from tlui.runs.status import ENDED, State, Status, read_status, write_status
 from tlui.scheduler.claims import Claims
 from tlui.scheduler.launch import open_log
 
-MEMORY_ADVICE = (
-    "Lower train.batch_size or dataset.image_size, try train.mixed_precision = true, "
-    "or wait until the host has more memory free"
-)
-GPU_ADVICE = "Lower train.batch_size, or try train.mixed_precision = true"
-GPU_FULL = re.compile(
-    "RESOURCE_EXHAUSTED|ResourceExhausted|OOM when|CUDA_ERROR_OUT_OF_MEMORY|STATUS_ALLOC_FAILED"
-)
-NO_THREADS = re.compile("can't start new thread|pthread_create")
-THREADS_ADVICE = "You may have no more processes and threads (ulimit -u): end some, or raise that"
 CHATTER = re.compile(r"\s*@ +0x|\*\*\* |info: |I\d{4} \d\d:|WARNING: All log messages before absl")
 """How a line of a trainer's log begins that is of a stack, or for information only."""
 ATTEMPT = "tlui: attempt "
@@ -128,7 +126,7 @@ def judge(
             return "interrupted", "killed on request", resume
         if -exit_code == signal.SIGKILL and out_of_memory:
             reason = "the kernel killed the trainer: the host was out of memory"
-            return "failed", reason, MEMORY_ADVICE
+            return "failed", reason, HOST_ADVICE
         if -exit_code == signal.SIGINT or asked == "stop":
             return "stopped", "stopped before there was anything to evaluate", resume
         if -exit_code in CRASHES:
@@ -143,11 +141,9 @@ def judge(
     advice = ""
     if NO_THREADS.search(tail):
         advice = THREADS_ADVICE
-    elif GPU_FULL.search(tail):
-        advice = GPU_ADVICE
-    elif "MemoryError" in tail or "Cannot allocate memory" in tail:
+    elif MEMORY_FULL.search(tail):
         advice = MEMORY_ADVICE
-    elif "No space left on device" in tail or "Disk quota exceeded" in tail:
+    elif NO_SPACE.search(tail):
         advice = f"Free some space; then {resume}"
     if exit_code == 0:
         return "failed", "the trainer ended without saying how: " + tail, advice
@@ -185,9 +181,7 @@ def _crash_advice(reason: str) -> str:
     if limit != resource.RLIM_INFINITY:
         most = f"{limit / 2**30:.1f} GB of address space (ulimit -v)"
         return f"It may be out of memory: it was limited to {most}. {MEMORY_ADVICE}"
-    if GPU_FULL.search(reason):
-        return GPU_ADVICE
-    return MEMORY_ADVICE if "bad_alloc" in reason else ""
+    return MEMORY_ADVICE if MEMORY_FULL.search(reason) else ""
 
 
 def mark(run: RunDirectory, attempt: int) -> None:

@@ -12,17 +12,12 @@ import re
 from dataclasses import dataclass
 
 from tlui.errors import TluiError, refusal
+from tlui.runs.lacking import GPU_FULL, MEMORY_ADVICE, NO_SPACE, NO_THREADS, THREADS_ADVICE
 from tlui.runs.status import State
 
 FINISHED, FAILED, DIVERGED, INTERRUPTED, STOPPED = 0, 1, 3, 75, 130
 """Exit codes of the trainer's process."""
 
-GPU_FULL = re.compile(
-    r"CUDA_ERROR_OUT_OF_MEMORY|CUDNN_STATUS_ALLOC_FAILED|CUBLAS_STATUS_ALLOC_FAILED"
-    r"|Dst tensor is not initialized"
-)
-"""What TensorFlow says, as an internal error, where a GPU has no memory left for a copy or a
-library; that it means this: tensorflow/tensorflow#7025."""
 SPACE_ADVICE = "Free some space, then resume: it goes on from its last good checkpoint."
 
 
@@ -69,13 +64,11 @@ def _known(error: BaseException) -> Outcome | None:
             "failed",
             FAILED,
             f"out of memory on {where}: {_line(text)}" if text else f"out of memory on {where}",
-            "Lower train.batch_size (and evaluate.batch_size), set train.mixed_precision = true, "
-            "or use smaller images or backbone.",
+            f"{MEMORY_ADVICE}.",
             expected=False,
         )
-    if text == "can't start new thread":
-        advice = "You may have no more processes and threads (ulimit -u): end some, or raise that."
-        return Outcome("failed", FAILED, "no thread could be started", advice)
+    if NO_THREADS.search(text):
+        return Outcome("failed", FAILED, "no thread could be started", f"{THREADS_ADVICE}.")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         place = f" ({error.filename})" if error.filename else ""
         return Outcome(
@@ -84,8 +77,7 @@ def _known(error: BaseException) -> Outcome | None:
             f"the disk is full{place}",
             SPACE_ADVICE,
         )
-    if re.search(r"No space left on device|Disk quota exceeded|errno = (28|122)\b", text):
-        # HDF5 and TensorFlow name the system's error in their text alone
+    if NO_SPACE.search(text):
         return Outcome(
             "failed",
             FAILED,
