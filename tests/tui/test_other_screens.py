@@ -69,6 +69,19 @@ async def test_compare_at_80_columns_shows_one_pane_at_a_time(
         await shows(pilot, "val_accuracy")
 
 
+async def test_compare_keeps_names_apart_that_begin_and_end_alike(
+    open_app: Open, make: Make
+) -> None:
+    for name in ("head-1e-4", "head-then-all-1e-4", "head-1e-3", "head-then-all-1e-3"):
+        make(name=name, config={"head.dropout": len(name) / 100})
+    async with open_app().run_test() as pilot:
+        await ready(pilot)
+        await pilot.press(*["space"] * 4, "=", "2")
+        text = await shows(pilot, "what differs", "head-then-")
+        assert "…" not in text
+        assert text.count("head-1e-") == 2 and text.count("head-then-") == 2
+
+
 async def test_without_colour_curves_are_told_apart_by_glyphs(
     open_app: Open, store: list[RunDirectory]
 ) -> None:
@@ -260,6 +273,8 @@ async def test_the_queue_names_what_is_waited_for_as_it_lists_it(
         sign = f"#{busy.id[:4]}"
         text = await shows(pilot, f"busy {sign}", f"waits for the CPU, where {sign} runs")
         assert busy.id not in text
+        await pilot.resize_terminal(80, 24)
+        await shows(pilot, f"waits for the CPU, where {sign} runs")
 
 
 async def test_an_empty_queue_says_what_to_do(open_app: Open) -> None:

@@ -173,6 +173,20 @@ async def test_a_hidden_run_keeps_its_name_where_there_is_little_room(
         await shows(pilot, "hea…e-4 #2a (hid)")
 
 
+async def test_columns_that_tell_nothing_go_before_names_are_cut(
+    open_app: Open, make: Make
+) -> None:
+    rates = (1e-4, 1e-5, 5e-7)
+    for rate in rates:
+        make(name=f"head-then-all-{rate:g}", config={"phase.0.lr.initial": rate})
+    async with open_app().run_test() as pilot:
+        await ready(pilot)
+        text = await shows(pilot, *(f"head-then-all-{rate:g} #" for rate in rates))
+        assert "backbone" not in text and "lr" in text
+        make(config={"backbone.name": "ResNet50"})
+        await shows(pilot, "backbone", "ResNet50")
+
+
 async def test_sorting_goes_through_the_columns_and_turns_round(
     open_app: Open, store: list[RunDirectory]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -12,11 +13,12 @@ from tlui.runs import format
 from tlui.runs.directory import Home
 from tlui.runs.history import lower_is_better
 from tlui.runs.row import Row
+from tlui.runs.text import printable, shorten
 from tlui.tui import describe
 from tlui.tui.chart.glyphs import GLYPHS
 from tlui.tui.chart.line_chart import LineChart
 from tlui.tui.chart.plot import Curve, Plot
-from tlui.tui.lines import Line, pad
+from tlui.tui.lines import Line, pad, width_of
 from tlui.tui.live import RunWatch
 from tlui.tui.messages import RunChanged, WorkDone, WorkFailed
 from tlui.tui.screens.framed import Framed
@@ -28,6 +30,7 @@ INDIFFERENT = ("trainable_parameters", "total_parameters")
 SPLITS = ("test", "val", "train")
 METRICS = ("accuracy", "top5_accuracy", "precision", "recall", "f1", "roc_auc", "loss")
 CELL, CELL_MOST, LABEL = 12, 28, 26
+NAME_LINES = 4
 
 
 class CompareScreen(Framed):
@@ -157,13 +160,18 @@ class CompareScreen(Framed):
                 line += [wall, *part]
             return line
 
-        heads: list[Line] = []
-        for row in rows:
-            sign = glyphs[colour.get(row.id, 0)]
-            name = describe.shortened(row, cell - 2, ascii)
-            style = f"s{colour.get(row.id, 0)}"
-            heads.append([(" " * (cell - 2 - len(name)) + sign + " ", style), (name, "title")])
-        lines = [across("", heads)]
+        names = [stacked(row, cell - 2, ascii) for row in rows]
+        height = max(len(parts) for parts in names)
+        lines = []
+        for at in range(height):
+            heads: list[Line] = []
+            for row, parts in zip(rows, names, strict=True):
+                first = height - len(parts)
+                text = parts[at - first] if at >= first else ""
+                sign = glyphs[colour.get(row.id, 0)] if at == first else " "
+                blank = " " * (cell - 2 - width_of(text))
+                heads.append([(f"{blank}{sign} ", f"s{colour.get(row.id, 0)}"), (text, "title")])
+            lines.append(across("", heads))
         states = [describe.state_span(row.state, ascii) for row in rows]
         lines.append(across("state", [[(pad(w, cell, True), style)] for w, style in states]))
         for key in keys:
@@ -222,6 +230,22 @@ def read_rows(home: Home, ids: Sequence[str]) -> list[Row]:
 
     with open_index(home) as index:
         return index.get(ids)
+
+
+def stacked(row: Row, width: int, ascii: bool) -> list[str]:
+    """A run's name and id on as many lines as they take, broken behind `-`, `_`, `.` and blanks,
+    so that names which begin and end alike can be told apart."""
+    lines = [""]
+    whole = shorten(printable(row.name), NAME_LINES * width, "~" if ascii else "…")
+    for part in [*re.findall(r"[^-_. ]*[-_. ]?", whole), f" #{row.short or row.id[:4]}"]:
+        if lines[-1] and width_of(lines[-1] + part) > width:
+            lines.append("")
+            part = part.lstrip()
+        while width_of(part) > width:
+            lines[-1], part = part[:width], part[width:]
+            lines.append("")
+        lines[-1] += part
+    return lines
 
 
 def differing(rows: Sequence[Row]) -> list[str]:

@@ -13,9 +13,10 @@ from textual.timer import Timer
 from tlui.runs import format
 from tlui.runs.directory import Home
 from tlui.runs.text import printable
+from tlui.runs.text import shorten as both_ends
 from tlui.tui import describe
 from tlui.tui.keys import shown_key
-from tlui.tui.lines import Line, pad, shorten
+from tlui.tui.lines import Line, pad, shorten, width_of
 from tlui.tui.messages import WorkDone, WorkFailed
 from tlui.tui.screens.framed import Framed
 from tlui.tui.widgets.listing import Listing
@@ -91,15 +92,23 @@ class QueueList(Listing):
         if place.state == "held":
             word, style = ("= held" if ascii else "‖ held"), "warn"
         number = f"{place.position:3d}" if place.position is not None else "   "
-        name = f"{shorten(printable(place.name), 24)} #{place.run.id[:4]}"
+        room = min(max(width_of(self.signed(p)) for p in self.places), max(width // 2 - 10, 16))
         text = "h lets it go" if place.state == "held" else self._where(place)
         return [
             ("▌" if here else " ", "accent" + sel),
             (number + " ", "dim" + sel),
             (pad(word, 14), style + sel),
-            (pad(name, 31), ("title" if here else "") + sel),
-            (pad(text, max(width - 50, 0)), "dim" + sel),
+            (self.signed(place, room) + "  ", ("title" if here else "") + sel),
+            (pad(text, max(width - room - 21, 0)), "dim" + sel),
         ]
+
+    def signed(self, place: Place, width: int = 0) -> str:
+        """`head-1e-4 #2f3a`, in exactly `width` cells where one is given; the id stays."""
+        sign, name = f" #{place.run.id[:4]}", printable(place.name)
+        if not width:
+            return name + sign
+        ellipsis = "~" if self.look.ascii else "…"
+        return pad(both_ends(name, width - len(sign), ellipsis) + sign, width)
 
     def _where(self, place: Place) -> str:
         """Where it runs or why it waits; other runs by the sign they have here."""

@@ -12,7 +12,7 @@ from textual.message import Message
 from tlui.runs import format
 from tlui.runs.status import LIVE
 from tlui.runs.text import printable
-from tlui.tui.lines import Line, pad
+from tlui.tui.lines import Line, pad, width_of
 from tlui.tui.messages import Page
 from tlui.tui.widgets.listing import Listing
 
@@ -89,9 +89,11 @@ COLUMNS: tuple[Column, ...] = (
 )  # fmt: skip
 STATE_WIDTH = 13
 STATE_RANK = 8
-NAME_LEAST, NAME_ROOMY, NAME_MOST = 16, 20, 34
-ROOMY = 110
-"""Width from which a name gets more before the last columns do."""
+NAME_LEAST, NAME_MOST = 16, 40
+NAME_RANK = 7.5
+"""Columns of a higher rank give way before names are cut."""
+SETTINGS = ("dataset", "backbone", "regime", "lr", "device")
+"""Columns that tell nothing where all runs agree: they give way before all others."""
 SORTS: tuple[tuple[str, str], ...] = (
     ("created", "-created"),
     ("name", "name"),
@@ -132,6 +134,10 @@ class RunTable(Listing):
         self.reading: tuple[int, int] | None = None
         """How far a large store is read, the first time."""
         self._asked: tuple[int, int] | None = None
+        self._need = NAME_LEAST
+        """Cells that the longest name at hand takes."""
+        self._alike: frozenset[str] = frozenset()
+        """`SETTINGS` in which the runs at hand agree."""
 
     def row(self, index: int) -> Row | None:
         """The row at an index, where it is at hand."""
@@ -151,6 +157,7 @@ class RunTable(Listing):
         self.first, self.rows, self.total = page.offset, page.rows, page.shown
         self.store_total, self.best, self.error = page.total, page.best, page.error
         self.reading = page.reading
+        self._measure()
         sought = next((i for i, r in enumerate(self.rows) if r.id == seek), None) if seek else None
         if sought is not None:
             self.cursor = sought + self.first
@@ -168,6 +175,15 @@ class RunTable(Listing):
             self.post_message(self.Moved(self))
         return sought is not None
 
+    def _measure(self) -> None:
+        names = (width_of("".join(self._name_parts(row))) for row in self.rows)
+        self._need = min(max(names, default=NAME_LEAST), NAME_MOST)
+        self._alike = frozenset(
+            name
+            for name in SETTINGS
+            if len(self.rows) > 1 and len({getattr(row, name) for row in self.rows}) == 1
+        )
+
     def build(self, width: int, height: int) -> list[Line]:
         lines = super().build(width, height)
         page = self.page
@@ -184,22 +200,25 @@ class RunTable(Listing):
 
     def columns(self, width: int) -> tuple[int, bool, list[Column]]:
         """Width of the name, whether the state is spelled out, and the columns that fit."""
-        least = NAME_LEAST if width < ROOMY else NAME_ROOMY
-        room = width - 4 - least
-        chosen: list[Column] = []
-        spelled = False
-        ranked: list[tuple[int, Column | None]] = [(c.rank, c) for c in COLUMNS]
-        for _, column in sorted([*ranked, (STATE_RANK, None)], key=lambda item: item[0]):
-            need = (STATE_WIDTH - 1) if column is None else column.width + 1
-            if need > room:
+        name = NAME_LEAST
+        room = width - 4 - name
+        chosen: set[str] = set()
+        parts: list[tuple[bool, float, str, int]] = [
+            (False, NAME_RANK, "name", self._need - name),
+            (False, STATE_RANK, "state", STATE_WIDTH - 1),
+            *((c.name in self._alike, c.rank, c.name, c.width + 1) for c in COLUMNS),
+        ]
+        for _, _, part, need in sorted(parts):
+            if part == "name":
+                more = max(min(need, room), 0)
+                name, room = name + more, room - more
+            elif need > room:
                 break
-            room -= need
-            if column is None:
-                spelled = True
             else:
-                chosen.append(column)
-        name = least + min(room, NAME_MOST - least)
-        return name, spelled, [c for c in COLUMNS if c in chosen]
+                room -= need
+                chosen.add(part)
+        name += min(room, NAME_MOST - name)
+        return name, "state" in chosen, [c for c in COLUMNS if c.name in chosen]
 
     def head_lines(self, width: int) -> list[Line]:
         name, spelled, columns = self.columns(width)
@@ -270,16 +289,19 @@ class RunTable(Listing):
         return line
 
     def name_cell(self, row: Row, width: int) -> str:
-        sign = f" #{row.short or row.id[:4]}"
-        pin = ("^" if self.look.ascii else "▴") if row.pinned else ""
-        faint = " (hidden)" if row.hidden else ""
-        if len(pin + row.name + sign + faint) > width:
+        pin, name, sign, faint = self._name_parts(row)
+        if len(pin + name + sign + faint) > width:
             faint = " (hid)" if row.hidden else ""
         from tlui.runs.text import shorten
 
         ellipsis = "~" if self.look.ascii else "…"
         room = width - len(sign) - len(pin) - len(faint)
-        return pad(pin + shorten(printable(row.name), room, ellipsis) + sign + faint, width)
+        return pad(pin + shorten(name, room, ellipsis) + sign + faint, width)
+
+    def _name_parts(self, row: Row) -> tuple[str, str, str, str]:
+        pin = ("^" if self.look.ascii else "▴") if row.pinned else ""
+        hidden = " (hidden)" if row.hidden else ""
+        return pin, printable(row.name), f" #{row.short or row.id[:4]}", hidden
 
     def _glyph(self, colour: int) -> str:
         from tlui.tui.chart.glyphs import GLYPHS
