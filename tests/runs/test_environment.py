@@ -13,7 +13,7 @@ from tlui.runs.environment import anywhere, importable, python, source_tree
 
 def test_nothing_in_the_current_folder_is_run(tmp_path: Path) -> None:
     (tmp_path / "json.py").write_text("open('executed', 'w')")
-    command = python("tlui.trainer.weights", "--help")
+    command = python("tlui.trainer.download", "--help")
     done = subprocess.run(command, cwd=tmp_path, env=importable(os.environ), capture_output=True)
     assert done.returncode == 0 and b"usage" in done.stdout
     assert not (tmp_path / "executed").exists()

@@ -13,8 +13,8 @@ from tlui.runs import gather as gathering
 from tlui.runs.directory import Home
 from tlui.runs.gather import FIRST, PORTION, gather
 from tlui.runs.index import Index
+from tlui.runs.index_tables import Found
 from tlui.runs.status import Status
-from tlui.runs.table import Found
 
 RUNS = 2 * PORTION + 300
 

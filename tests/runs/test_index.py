@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from factory import age, dead_identity, epoch_metrics, make_result, make_run, write_epochs
 
-from tlui.runs import table
+from tlui.runs import index_tables
 from tlui.runs.directory import Home
 from tlui.runs.events import EventWriter
 from tlui.runs.files import write_json
@@ -293,7 +293,7 @@ def test_pages(home: Home) -> None:
 
 
 def test_more_settings_than_columns(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "COLUMNS_MOST", 20)
+    monkeypatch.setattr(index_tables, "COLUMNS_MOST", 20)
     make_run(home, config={"zz.last": 5, "zz.\"quoted'": "x"})
     make_run(home, config={"zz.last": 7})
     with Index(home) as index:

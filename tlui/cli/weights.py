@@ -39,7 +39,7 @@ def pull(name: NameArgument, alpha: AlphaOption = 1.0, image_size: SizeOption = 
     except ValidationError as error:
         problems = [e["msg"].removeprefix("Value error, ") for e in error.errors()]
         raise TluiError("\n".join(problems), code=2) from None
-    command = python("tlui.trainer.weights", name, "--alpha", f"{alpha:g}")
+    command = python("tlui.trainer.download", name, "--alpha", f"{alpha:g}")
     if image_size is not None:
         command += ["--image-size", str(image_size)]
     code = subprocess.run(command, check=False, env=importable(os.environ)).returncode

@@ -21,7 +21,7 @@ from pathlib import Path
 from tlui.runs import scan
 from tlui.runs.directory import Home, RunDirectory
 from tlui.runs.environment import importable, python
-from tlui.runs.table import Found
+from tlui.runs.index_tables import Found
 
 PORTION = 500
 FIRST = 100

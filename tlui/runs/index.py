@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tlui.runs import listing, query, scan, table
+from tlui.runs import index_pages, index_tables, query, scan
 from tlui.runs.directory import Home
 from tlui.runs.gather import gather
 from tlui.runs.marks import marks_stamp, read_marks
@@ -113,10 +113,10 @@ class Index:
         def read() -> list[Row]:
             where, fields = self._where(filter)
             order = query.parse_sort(sort, fields)
-            ids = listing.select(self._db, where, order, offset, limit)
+            ids = index_pages.select(self._db, where, order, offset, limit)
             if fresh and len(ids) <= 2 * NEWEST:
                 self._look_again(ids)
-            return listing.load(self._db, ids)
+            return index_pages.load(self._db, ids)
 
         return self._safely(read)
 
@@ -130,7 +130,7 @@ class Index:
 
         def read() -> list[str]:
             where, fields = self._where(filter)
-            return listing.select_ids(self._db, where, query.parse_sort(sort, fields))
+            return index_pages.select_ids(self._db, where, query.parse_sort(sort, fields))
 
         return self._safely(read)
 
@@ -139,45 +139,47 @@ class Index:
         wanted = list(ids)
 
         def read() -> list[Row]:
-            nums = table.find_nums(self._db, wanted)
+            nums = index_tables.find_nums(self._db, wanted)
             if fresh and len(nums) <= 2 * NEWEST:
                 self._look_again(nums)
-            return listing.load(self._db, nums)
+            return index_pages.load(self._db, nums)
 
         return self._safely(read)
 
     def count(self, filter: str | Where = "") -> int:
         """How many runs match."""
-        return self._safely(lambda: listing.count(self._db, self._where(filter)[0]))
+        return self._safely(lambda: index_pages.count(self._db, self._where(filter)[0]))
 
     def best(self, filter: str | Where = "") -> dict[str, dict[str, float]]:
         """`val` and `test`: dataset -> the best among matching runs, where two or more have one."""
-        return self._safely(lambda: listing.best(self._db, self._where(filter)[0]))
+        return self._safely(lambda: index_pages.best(self._db, self._where(filter)[0]))
 
     def states(self) -> dict[str, int]:
         """How many runs are in each state."""
-        return self._safely(lambda: listing.states(self._db))
+        return self._safely(lambda: index_pages.states(self._db))
 
     def fields(self) -> Fields:
         """What there is to filter and sort by now."""
-        return self._safely(lambda: listing.fields(self._db))
+        return self._safely(lambda: index_pages.fields(self._db))
 
     def by_prefix(self, prefix: str, most: int = 20) -> list[Row]:
         """Runs whose id begins with `prefix`, newest first."""
         return self._safely(
-            lambda: listing.load(self._db, listing.with_prefix(self._db, prefix, most))
+            lambda: index_pages.load(self._db, index_pages.with_prefix(self._db, prefix, most))
         )
 
     def by_name(self, name: str, most: int = 20) -> list[Row]:
         """Runs of exactly that name, newest first."""
-        return self._safely(lambda: listing.load(self._db, listing.with_name(self._db, name, most)))
+        return self._safely(
+            lambda: index_pages.load(self._db, index_pages.with_name(self._db, name, most))
+        )
 
     def names(self) -> list[str]:
         """The names of all runs, each once."""
-        return self._safely(lambda: listing.names(self._db))
+        return self._safely(lambda: index_pages.names(self._db))
 
     def _where(self, filter: str | Where) -> tuple[Where, Fields]:
-        fields = listing.fields(self._db)
+        fields = index_pages.fields(self._db)
         return (filter if isinstance(filter, Where) else query.parse_filter(filter, fields)), fields
 
     # -- taking in what changed
@@ -185,41 +187,41 @@ class Index:
     def _refresh(self, budget: float, progress: Progress | None) -> int:
         changed = self._list(progress)
         deadline = time.monotonic() + budget
-        changed += self._look(table.restless(self._db), None)
-        changed += self._look(table.newest(self._db, NEWEST), None)
+        changed += self._look(index_tables.restless(self._db), None)
+        changed += self._look(index_tables.newest(self._db, NEWEST), None)
         changed += self._look_in_turn(deadline)
         return changed + self._take_marks()
 
     def _list(self, progress: Progress | None) -> int:
         """Take in new directories, drop those that are gone."""
         stamp = scan.folder_stamp(self.home.runs)
-        if stamp and stamp == table.get_meta(self._db, "folder"):
+        if stamp and stamp == index_tables.get_meta(self._db, "folder"):
             return 0
         present = scan.names(self.home.runs)
-        known = table.all_ids(self._db)
+        known = index_tables.all_ids(self._db)
         gone = [run_id for run_id in known if run_id not in present]
         new = scan.newest_first(self.home.runs, present.difference(known))
         for part in _portions(gone):
             with self._writing():
-                table.remove(self._db, part)
+                index_tables.remove(self._db, part)
         taken = done = 0
         with contextlib.closing(gather(self.home, new)) as portions:
             for looked, found in portions:
                 with self._writing():
-                    taken += table.store(self._db, found)
+                    taken += index_tables.store(self._db, found)
                 done += looked
                 if progress is not None and len(new) > BATCH:
                     progress(done, len(new))
         if gone or new or stamp:
             with self._writing():
-                table.set_meta(self._db, "folder", stamp)
+                index_tables.set_meta(self._db, "folder", stamp)
                 if taken:
-                    table.set_meta(self._db, "marks", "")  # they may have been marked before
+                    index_tables.set_meta(self._db, "marks", "")  # they may have been marked before
         return len(gone) + taken
 
-    def _look(self, known: list[table.Known], deadline: float | None) -> int:
+    def _look(self, known: list[index_tables.Known], deadline: float | None) -> int:
         """Look at runs again, until the deadline; how many changed."""
-        found: list[table.Found] = []
+        found: list[index_tables.Found] = []
         gone: list[str] = []
         for run in known:
             if deadline is not None and time.monotonic() > deadline:
@@ -230,26 +232,26 @@ class Index:
             if not stamp:
                 gone.append(run.id)
             elif not run.proven or stamp != run.stamp:
-                curve = table.curve(self._db, run.num)
+                curve = index_tables.curve(self._db, run.num)
                 seen = scan.look(directory, curve, since=run if stamp == run.stamp else None)
                 if seen is not None:
                     found.append(seen)
         if not found and not gone:
             return 0
         with self._writing():
-            table.remove(self._db, gone)
+            index_tables.remove(self._db, gone)
             if gone:
-                table.set_meta(self._db, "folder", "")  # to be listed again
-            return len(gone) + table.store(self._db, found)
+                index_tables.set_meta(self._db, "folder", "")  # to be listed again
+            return len(gone) + index_tables.store(self._db, found)
 
     def _look_in_turn(self, deadline: float) -> int:
         """Look at ended runs where the last refresh left off, once round at most."""
-        first = self._turn if self._turn is not None else table.somewhere(self._db)
+        first = self._turn if self._turn is not None else index_tables.somewhere(self._db)
         changed = 0
         for begin, end in ((first, None), (None, first)):
             at = begin
             while time.monotonic() < deadline:
-                known = table.settled(self._db, at, end, 500)
+                known = index_tables.settled(self._db, at, end, 500)
                 if not known:
                     break
                 changed += self._look(known, deadline)
@@ -258,23 +260,23 @@ class Index:
 
     def _look_again(self, nums: list[int]) -> None:
         """Bring a page of runs up to date, curves included."""
-        known = table.known(self._db, nums)
+        known = index_tables.known(self._db, nums)
         self._look([run for run in known if run.proven], None)
-        missing = table.without_curve(self._db, nums)
+        missing = index_tables.without_curve(self._db, nums)
         if not missing:
             return
         drawn = [(num, scan.draw(self.home.run(run_id))) for num, run_id in missing]
         with self._writing():
-            table.store_curves(self._db, drawn)
+            index_tables.store_curves(self._db, drawn)
 
     def _take_marks(self) -> int:
         stamp = marks_stamp(self.home)
-        if stamp == table.get_meta(self._db, "marks"):
+        if stamp == index_tables.get_meta(self._db, "marks"):
             return 0
         marks = read_marks(self.home)
         with self._writing():
-            changed = table.store_marks(self._db, marks)
-            table.set_meta(self._db, "marks", stamp)
+            changed = index_tables.store_marks(self._db, marks)
+            index_tables.set_meta(self._db, "marks", stamp)
         return changed
 
     # -- the database
@@ -284,7 +286,7 @@ class Index:
             if self._path is None:
                 break
             try:
-                return table.connect(str(self._path))
+                return index_tables.connect(str(self._path))
             except sqlite3.OperationalError as error:
                 if not _damaged(error):
                     self._path = None  # unwritable, locked or no space: memory will do
@@ -297,7 +299,7 @@ class Index:
                     break
                 self._delete()  # a link in its place is not followed
         self._path = None
-        return table.connect(":memory:")
+        return index_tables.connect(":memory:")
 
     def _delete(self) -> None:
         assert self._path is not None

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from tlui.runs.curve import Curve
 from tlui.runs.directory import RunDirectory
+from tlui.runs.index_tables import Found, Known, flat
 from tlui.runs.row import Summary, summarise
 from tlui.runs.status import RUN_ID
-from tlui.runs.table import Found, Known, flat
 
 SETTLED_SECONDS = 2.0
 """A folder changed less than this ago may change again within the same tick of its mtime."""

@@ -10,9 +10,9 @@ from typing import Any
 
 from tlui.runs.curve import Curve
 from tlui.runs.format import thin
+from tlui.runs.index_tables import STORED, intact, listed, plain
 from tlui.runs.query import CONFIG, Fields, Where
 from tlui.runs.row import Row
-from tlui.runs.table import STORED, intact, listed, plain
 
 POINTS = 24
 """Points of a row's curve."""

@@ -1,4 +1,4 @@
-"""Download ImageNet weights into Keras's cache: `python -m tlui.trainer.weights NAME`.
+"""Download ImageNet weights into Keras's cache: `python -m tlui.trainer.download NAME`.
 
 The part of `tlui weights pull` that needs TensorFlow.
 """
@@ -18,7 +18,7 @@ from tlui.trainer.output import hushed
 
 def main(arguments: list[str] | None = None) -> int:
     """Fetch one backbone's weights and say where they are."""
-    parser = argparse.ArgumentParser(prog="python -m tlui.trainer.weights")
+    parser = argparse.ArgumentParser(prog="python -m tlui.trainer.download")
     parser.add_argument("name")
     parser.add_argument("--alpha", type=float, default=1.0)
     parser.add_argument("--image-size", type=int)
