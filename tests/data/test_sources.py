@@ -211,6 +211,13 @@ class TestFolder:
             "b/closed": "cannot be read: Permission denied",
         }
 
+    def test_a_split_on_a_disk_that_is_away(self, classes_of: Make, describe: Describe) -> None:
+        """No share of train is taken for it in silence."""
+        root = classes_of({"train/a": 2, "train/b": 2})
+        (root / "Val").symlink_to("/nowhere")
+        with pytest.raises(DataError, match="Val: link to nothing"):
+            folder(describe, root)
+
     def test_what_is_not_there_is_said(
         self, tmp_path: Path, classes_of: Make, describe: Describe
     ) -> None:

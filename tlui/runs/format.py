@@ -153,13 +153,6 @@ def size(count: int) -> str:
     return f"{value:.1f} GB"
 
 
-def percent(share: Number, ascii: bool = False) -> str:
-    """A share of one as `82%`."""
-    if share is None:
-        return missing(ascii)
-    return f"{share * 100:.0f}%" if math.isfinite(share) else "nan"
-
-
 def speed(images_per_second: Number, ascii: bool = False) -> str:
     """`148 img/s`, `3.2 img/s`."""
     if images_per_second is None:

@@ -117,6 +117,11 @@ def _splits_by_name(
 ) -> dict[SplitName, Classes]:
     start = _unwrapped(root, b"")
     inner = subfolders(_join(root, start))
+    if away := [shown(_under(start, n)) for n in _away(_join(root, start)) if n.lower() in WORDS]:
+        raise DataError(
+            f"dataset {shown(root)!r}: {', '.join(away)}: link to nothing. Bring back the disk it "
+            "points to, or remove the link: then a share of train takes its place."
+        )
     found: dict[SplitName, list[bytes]] = {}
     for name in inner:
         if (split := WORDS.get(name.lower())) is not None:
@@ -240,15 +245,22 @@ def _classes(root: bytes, start: bytes, skipped: list[Skipped]) -> Classes:
     folder = _join(root, start)
     classes = {name: walk(root, _under(start, name), skipped) for name in subfolders(folder)}
     with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith(b"."):
-                continue
-            name = shown(_under(start, entry.name))
-            if entry.is_file():
-                skipped.append(Skipped(name, "not in a class folder"))
-            elif entry.is_symlink() and not entry.is_dir():  # of a class, on a disk that is away?
-                skipped.append(Skipped(name, "link to nothing"))
+        files = [e.name for e in entries if not e.name.startswith(b".") and e.is_file()]
+    for reason, names in (("not in a class folder", files), ("link to nothing", _away(folder))):
+        skipped += [Skipped(shown(_under(start, name)), reason) for name in names]
     return classes
+
+
+def _away(folder: bytes) -> list[bytes]:
+    """Names of links to nothing: folders on a disk that is away?"""
+    with os.scandir(folder) as entries:
+        return [
+            entry.name
+            for entry in entries
+            if entry.is_symlink()
+            and not entry.name.startswith(b".")
+            and not (entry.is_file() or entry.is_dir())
+        ]
 
 
 def _normal(path: str) -> bytes:
