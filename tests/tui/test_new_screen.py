@@ -6,6 +6,7 @@ import re
 import threading
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from textual.widgets import Input
@@ -148,8 +149,11 @@ async def test_what_is_typed_on_entering_a_field_replaces_it_and_moving_keeps_it
         pilot.app.push_screen(NewScreen(draft))
         await shows(pilot, "no errors")
         form(pilot).go_to(path)
-        await pilot.press("up", "down", *keys)
+        await pilot.press(*keys)
         assert draft.text(path) == text
+        form(pilot).go_to(path)
+        await pilot.press("up", "down", "1")
+        assert draft.text(path) == "1"
 
 
 async def test_tab_goes_by_section_and_question_mark_helps(open_app: Open) -> None:
@@ -327,6 +331,80 @@ async def test_keys_wait_for_the_preset_they_are_meant_for(
         go_on.set()
         await until(pilot, lambda: len(order.entries(home)) == 4)
         await shows(pilot, "queued 4 runs")
+
+
+LAB = (
+    SMALL.replace('weights = "none"', 'weights = "none"\n')
+    + """
+[[experiment]]
+name = "head"
+[[experiment]]
+name = "then-all"
+start_from = { experiment = "head" }
+[[experiment.phase]]
+freeze = "none"
+epochs = 2
+lr = {policy = "constant", initial = 1e-4}
+"""
+)
+
+
+async def test_what_is_said_is_of_the_chosen_experiment_not_of_what_it_needs(
+    open_app: Open,
+) -> None:
+    async with open_app().run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        pilot.app.push_screen(NewScreen(Draft(tomllib.loads(LAB))))
+        await shows(pilot, "2 runs will be made", "the head learns")
+        form(pilot).go_to("experiments")
+        await pilot.press(*"then-all")
+        await shows(pilot, "2 runs will be made", "everything learns")
+
+
+async def test_a_count_that_comes_late_is_not_shown_of_another_network(
+    open_app: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, asked = threading.Event(), threading.Event()
+
+    def count(one: Any, classes: int) -> list[tuple[int, int]]:
+        asked.set()
+        if one.head.hidden:
+            return []
+        go_on.wait(timeout=20)
+        return [(1234, 5678)]
+
+    monkeypatch.setattr(new, "COUNT_SECONDS", 0.01)
+    monkeypatch.setattr(new.forecast, "count_parameters", count)
+    app = open_app()
+    app.count_parameters = True
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        pilot.app.push_screen(NewScreen(Draft(tomllib.loads(SMALL))))
+        await shows(pilot, "the head learns …")
+        await until(pilot, asked.is_set)
+        form(pilot).go_to("head.hidden")
+        await pilot.press(*"64")
+        screen = pilot.app.screen
+        assert isinstance(screen, NewScreen)
+        await until(pilot, lambda: screen.forecast.counted == [] and len(screen._counted) == 1)
+        go_on.set()
+        await until(pilot, lambda: len(screen._counted) == 2)
+        assert "1,234" not in screen_text(pilot.app)
+
+
+async def test_nothing_that_is_said_is_cut_at_80_columns(open_app: Open, photos: Path) -> None:
+    draft = Draft(tomllib.loads(SMALL))
+    draft.put("phase.0.freeze", "none")
+    async with open_app().run_test() as pilot:
+        await ready(pilot)
+        pilot.app.push_screen(NewScreen(draft))
+        text = await shows(pilot, "everything learns", "of memory", "steps an epoch")
+        assert re.search(r"in all *$", text, re.MULTILINE)
+        long = str(photos / ("x" * 40))
+        form(pilot).go_to("dataset.source")
+        await pilot.press(*"folder", "down", "down", *long, "down")
+        await shows(pilot, f"…{long[-20:]}", "no errors in the form, but the")
+        assert "used" in screen_text(pilot.app)
 
 
 async def test_a_named_dataset_without_a_place_says_where_to_give_it(open_app: Open) -> None:

@@ -33,6 +33,17 @@ class Checked:
     serial: int
     preset: Preset | None = None
     problems: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    """The experiments that were chosen of a lab; none where all are."""
+
+    @property
+    def shown(self) -> Any:
+        """The resolved experiment that is spoken of: the first of those chosen, not one that it
+        only needs; None where there is none."""
+        points = self.preset.points if self.preset else []
+        chosen = (p for p in points if (o := p.experiment.origin) and o.experiment in self.only)
+        point = next(chosen, None) or next(iter(points), None)
+        return point.experiment if point else None
 
 
 @dataclass(frozen=True)
@@ -51,7 +62,7 @@ class Seen:
 def check(serial: int, toml: str, only: tuple[str, ...]) -> Checked:
     """Validate as `tlui preset check` does."""
     try:
-        return Checked(serial, parse_preset(toml, "form", only=only, need_data=False))
+        return Checked(serial, parse_preset(toml, "form", only=only, need_data=False), only=only)
     except PresetError as error:
         return Checked(serial, problems=tuple(error.problems))
     except TluiError as error:

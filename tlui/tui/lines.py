@@ -34,6 +34,13 @@ def shorten(text: str, width: int, ellipsis: str = "…") -> str:
     return set_cell_size(text, width - len(ellipsis)).rstrip() + ellipsis
 
 
+def tail_of(text: str, width: int) -> str:
+    """The end of a text, in at most `width` cells."""
+    while text and width_of(text) > width:
+        text = text[1:]
+    return text
+
+
 def pad(text: str, width: int, right: bool = False, ellipsis: str = "…") -> str:
     """`text` in exactly `width` cells, to the left or right of its column."""
     text = shorten(text, width, ellipsis)

@@ -53,6 +53,7 @@ class NewScreen(Framed):
         self.checked: Checked | None = None
         self._delays: dict[str, Timer] = {}
         self._data_key = ""
+        self._count_key = ""
         self._counted: dict[str, list[tuple[int, int]]] = {}
         self._loading = self._launching = False
 
@@ -86,8 +87,7 @@ class NewScreen(Framed):
             word = "1 run" if count == 1 else f"{count} runs"
             self.header.right = [(f"{word} will be made", "accent")]
         elif self.checked is not None:
-            wrong = len(self.checked.problems)
-            self.header.right = [(f"{wrong} to mend", "error")]
+            self.header.right = [(f"{self.forecast.to_mend} to mend", "error")]
         super().update_frame()
 
     # -- following every keystroke
@@ -136,7 +136,8 @@ class NewScreen(Framed):
         elif message.what == "count":
             key, found = value
             self._counted[key] = found
-            self.forecast.count(found)
+            if key == self._count_key:  # of the network as it is now, not as it was
+                self.forecast.count(found)
         elif message.what == "load":
             self._load(value)
         elif message.what == "complete" and value[0] == (self.form.field.path, self.form.text):
@@ -165,11 +166,9 @@ class NewScreen(Framed):
         self.form.redraw()
         self.forecast.check(checked, rest, len(found), self.draft.changes())
         self.update_frame()
-        preset = checked.preset
-        if preset is None or not preset.points:
+        if checked.shown is None:
             return
-        dataset = preset.points[0].experiment.dataset
-        key = dataset.model_dump_json()
+        key = checked.shown.dataset.model_dump_json()
         if key != self._data_key:
             self._data_key = key
             self._later("look", LOOK_SECONDS, self._look)
@@ -187,9 +186,9 @@ class NewScreen(Framed):
         from tlui.recipe.catalogue import BACKBONES, weights_at_hand
         from tlui.runs import format
 
-        if checked.preset is None or not checked.preset.points:
+        one = checked.shown
+        if one is None:
             return {}
-        one = checked.preset.points[0].experiment
         spec = BACKBONES[one.backbone.name]
         count = spec.parameters_at(one.backbone.alpha)
         notes = {"backbone.name": f"{format.count(count)} params, made for {spec.size} px"}
@@ -201,9 +200,9 @@ class NewScreen(Framed):
 
     def _look(self) -> None:
         checked = self.checked
-        if checked is None or checked.preset is None:
+        if checked is None or checked.shown is None:
             return
-        dataset, key = checked.preset.points[0].experiment.dataset, self._data_key
+        dataset, key = checked.shown.dataset, self._data_key
         self.forecast.looking()
         self.tlui.work_on("look", lambda: (forecast.look_at_data(dataset, key, THUMBNAILS), ""))
 
@@ -215,14 +214,14 @@ class NewScreen(Framed):
     def _count_later(self) -> None:
         """Exact parameter counts, once for every network; the trainer's own process counts."""
         seen, checked = self.forecast.seen, self.checked
-        if seen is None or not seen.classes or checked is None or checked.preset is None:
+        if seen is None or not seen.classes or checked is None or checked.shown is None:
             return
-        one, classes = checked.preset.points[0].experiment, len(seen.classes)
-        key = forecast.network_key(one, classes)
+        one, classes = checked.shown, len(seen.classes)
+        self._count_key = key = forecast.network_key(one, classes)
         if key in self._counted:
             self.forecast.count(self._counted[key])
         elif self.tlui.count_parameters:
-            self.forecast.count([])
+            self.forecast.count([], counting=True)
 
             def count() -> None:
                 self.tlui.work_on(

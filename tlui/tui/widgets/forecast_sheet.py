@@ -11,7 +11,7 @@ from tlui.tui import describe, forecast
 from tlui.tui.chart.plot import Curve, Plot
 from tlui.tui.choices import Offer, offer_lines
 from tlui.tui.forecast import Checked, Seen
-from tlui.tui.lines import Line, pad, shorten, wrap
+from tlui.tui.lines import Line, pad, shorten, width_of, wrap
 from tlui.tui.pictures import half_blocks
 from tlui.tui.report import learning_bar
 from tlui.tui.widgets.sheet import Sheet
@@ -34,6 +34,7 @@ class ForecastSheet(Sheet):
         self.seen: Seen | None = None
         self.waiting = False
         self.counted: list[tuple[int, int]] = []
+        self.counting = False
         self.refusal = ""
         self.offer: Offer | None = None
         """The choices of the field under the cursor."""
@@ -74,9 +75,9 @@ class ForecastSheet(Sheet):
         self.seen, self.waiting = seen, False
         self.redraw()
 
-    def count(self, counted: list[tuple[int, int]]) -> None:
-        """Exact parameters of every phase."""
-        self.counted = counted
+    def count(self, counted: list[tuple[int, int]], counting: bool = False) -> None:
+        """Exact parameters of every phase; none yet while they are counted."""
+        self.counted, self.counting = counted, counting
         self.redraw()
 
     def refused(self, text: str) -> None:
@@ -107,6 +108,11 @@ class ForecastSheet(Sheet):
         return lines + tail
 
     @property
+    def to_mend(self) -> int:
+        """How many fields, and things that belong to none, are wrong."""
+        return self.in_form + len(self.rest)
+
+    @property
     def unreadable(self) -> bool:
         """Whether the data was looked at and cannot be used."""
         return self.seen is not None and bool(self.seen.error) and not self.seen.classes
@@ -134,6 +140,8 @@ class ForecastSheet(Sheet):
         label = min(max((len(c) for c in seen.classes), default=5), 12)
         columns = 2 if width >= 2 * (label + 18) else 1
         cell = width // columns - 1
+        if len(seen.classes) <= (most + 1) * columns:
+            most += 1  # the line that says how many more there are holds them
         shown = seen.classes[: most * columns]
         rows = -(-len(shown) // columns)
         for row in range(rows):
@@ -160,10 +168,9 @@ class ForecastSheet(Sheet):
         return lines
 
     def _learns(self, width: int) -> list[Line]:
-        preset = self.checked.preset if self.checked else None
-        if preset is None or not preset.points:
-            return [[("what learns ", "title"), ("when the form is right", "dim")]]
-        one = preset.points[0].experiment
+        one = self.checked.shown if self.checked else None
+        if one is None:
+            return [[("learning ", "title"), ("once the form is right", "dim")]]
         ascii = self.look.ascii
         from tlui.recipe.catalogue import BACKBONES
 
@@ -180,26 +187,27 @@ class ForecastSheet(Sheet):
                     "none": " everything learns",
                     "batchnorm": " all but BatchNorm",
                 }.get(phase.freeze, f" {printable(phase.freeze)}")
-            size = max(min(width - 12 - len(words), 40), 6)
-            lines.append(
-                [
-                    (pad(f"phase {i + 1}", 9), "dim"),
-                    *learning_bar(max(learn, 1), max(total, 1), size),
-                    (words, ""),
-                ]
-            )
+                words += " …" if self.counting else ""
+            size = min(width - 10 - width_of(words), 40)  # the words count more than the bar
+            bar = learning_bar(max(learn, 1), max(total, 1), size) if size >= 4 else []
+            lines.append([(pad(f"phase {i + 1}", 9 if bar else 7), "dim"), *bar, (words, "")])
         total = self.counted[-1][1] if self.counted else guess
         memory = format.memory(forecast.rough_memory_mb(one, total), ascii)
-        steps = self._steps(one)
-        lines.append([(f"roughly {memory} of memory", "dim"), (steps, "dim")])
-        return lines
+        facts, steps = f"roughly {memory} of memory", self._steps(one)
+        if steps and len(facts) + len(steps) + 5 <= width:
+            return [*lines, [(f"{facts}  ·  {steps}", "dim")]]
+        return [
+            *lines,
+            [(facts, "dim")],
+            *([(part, "dim")] for part in wrap(steps, width - 1) if part),
+        ]
 
     def _steps(self, one: Any) -> str:
         train = sum(self.seen.counts.get("train", ())) if self.seen else 0
         if not train:
             return ""
         steps = -(-train // one.train.batch_size)
-        return f"  ·  {steps:,} steps an epoch, {steps * one.epochs:,} in all"
+        return f"{steps:,} steps an epoch, {steps * one.epochs:,} in all"
 
     def _rate(self, width: int, height: int) -> list[Line]:
         if self.rate_problem and not self.plot.curves:
@@ -237,7 +245,8 @@ class ForecastSheet(Sheet):
             return lines
         notes = [(part, "warn") for n in self.checked.preset.notes for part in wrap(n, width - 1)]
         if self.unreadable:
-            return [[("no errors in the form, but the data cannot be used", "error")]]
+            text = "no errors in the form, but the data cannot be used"
+            return [[(part, "error")] for part in wrap(text, width - 1)]
         names = ", ".join(point.name for point in self.checked.preset.points)
         ready: Line = [("no errors  ", "good"), (shorten(printable(names), width - 13), "dim")]
         return [*[[note] for note in notes[:3]], ready]

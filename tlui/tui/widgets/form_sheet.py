@@ -10,7 +10,7 @@ from textual.message import Message
 from tlui.runs.text import printable
 from tlui.tui.draft import Draft
 from tlui.tui.form_fields import Field
-from tlui.tui.lines import Line, cells, shorten, wrap
+from tlui.tui.lines import Line, cells, shorten, tail_of, width_of, wrap
 from tlui.tui.widgets.sheet import Sheet
 
 LABEL = 15
@@ -98,7 +98,7 @@ class FormSheet(Sheet, can_focus=True):
         """Put the cursor on the field of that path."""
         for index, field in enumerate(self.fields):
             if field.path == path:
-                self.go(index, select=False)
+                self.go(index)
                 return
 
     def go_section(self, by: int) -> None:
@@ -267,7 +267,7 @@ class FormSheet(Sheet, can_focus=True):
         if here and self.has_focus:
             line += self._editor(value, field, room)
         elif value:
-            line.append((shorten(printable(value), room), "value" + sel))
+            line.append((self._fitted_value(field, value, room), "value" + sel))
         else:
             text = field.default or ("" if field.path in self.problems else "not set")
             line.append((shorten(printable(text), room), "dim" + sel))
@@ -287,10 +287,17 @@ class FormSheet(Sheet, can_focus=True):
                 lines.append([(" " * (LABEL + 1), ""), (part, "error")])
         return lines
 
+    def _fitted_value(self, field: Field, value: str, room: int) -> str:
+        """A value in so many cells: of a path the end tells more than its beginning."""
+        value = printable(value)
+        if field.path.endswith("path") and width_of(value) > room:
+            return "…" + tail_of(value, room - 1)
+        return shorten(value, room)
+
     def _editor(self, value: str, field: Field, room: int) -> Line:
         """The text with its caret, scrolled so that the caret shows."""
         if self.selected:
-            return [(shorten(printable(value), room), "caret")]
+            return [(self._fitted_value(field, value, room), "caret")]
         at = min(self.caret, len(value))
         start = max(at - room + 2, 0)
         shown = value[start:]
@@ -324,4 +331,4 @@ class FormSheet(Sheet, can_focus=True):
         if 0 <= event.y < len(self._rows):
             index = self._rows[event.y]
             if index is not None:
-                self.go(index)
+                self.go(index, select=False)
