@@ -224,6 +224,7 @@ async def test_a_comma_counts_the_runs(open_app: Open) -> None:
         await shows(pilot, "no errors")
         form(pilot).go_to("phase.0.lr.initial")
         await pilot.pause()
+        await shows(pilot, "1e-3, 1e-4 makes a sweep")
         await pilot.press("ctrl+u")
         await type_text(pilot, "1e-3, 1e-4, 1e-5")
         await shows(pilot, "3 runs will be made", "small-1e-3, small-1e-4",

@@ -147,7 +147,8 @@ def answer(index: Index, query: Query, reading: tuple[int, int] | None = None) -
     """The page a query asks for; a filter that cannot be used gives no rows and its error."""
     counts = index.states()
     total = index.count("" if query.show_hidden else HIDDEN)
-    where = query.filter if query.show_hidden else f"{HIDDEN} {query.filter}"
+    # behind it, so that the column of a mistake is that of what was typed
+    where = query.filter if query.show_hidden else f"{query.filter} {HIDDEN}"
     try:
         shown = index.count(where)
         offset = min(query.offset, max(shown - 1, 0))

@@ -325,6 +325,10 @@ class FormSheet(Sheet, can_focus=True):
         hint = field.help
         if field.many:
             hint += "  (items apart by spaces)"
+        if field.path.endswith("lr.initial"):
+            hint = f"{hint.rstrip('.')}; 1e-3, 1e-4 makes a sweep"
+        elif "." in field.path and not field.path.endswith("path"):
+            hint = f"{hint.rstrip('.')}; commas make a sweep"
         return printable(hint)
 
     def on_click(self, event: events.Click) -> None:
