@@ -37,7 +37,7 @@ async def test_each_row_says_state_settings_and_results(
     async with open_app().run_test(size=(200, 60)) as pilot:
         text = await shows(pilot, "head-1e-4", "● running", "✗ failed", "∞ diverged")
         row = next(line for line in text.splitlines() if "full-1e-4" in line)
-        for word in ("✓ finished", "MobileNetV2", "all", "1e-4", ".9037*", "10/10"):
+        for word in ("✓ finished", "intel", "all", "1e-4", ".9037*", "10/10"):
             assert word in row
         assert "9 runs" in text
 
