@@ -52,14 +52,15 @@ class FrontEnd:
         except OSError:
             pass
 
-    def shows(self, text: str) -> bool:
-        """Whether it has shown a text at any time."""
+    def shows(self, pattern: str) -> bool:
+        """Whether it has shown such a text at any time."""
         self.drain()
-        return text in ESCAPE.sub(b"", self.output).decode(errors="replace")
+        shown = ESCAPE.sub(b"", self.output).decode(errors="replace")
+        return re.search(pattern, shown) is not None
 
-    def until(self, text: str) -> float:
-        """Seconds from its start until it shows a text."""
-        wait_for(lambda: self.shows(text), f"{text!r} in {self.output[-3000:]!r}", 60)
+    def until(self, pattern: str) -> float:
+        """Seconds from its start until it shows such a text."""
+        wait_for(lambda: self.shows(pattern), f"{pattern!r} in {self.output[-3000:]!r}", 60)
         return time.monotonic() - self.began
 
     def end(self, how: str) -> None:
