@@ -266,24 +266,22 @@ class QueueScreen(Framed):
             self.tlui.ask_to_stop(place.run.id, title, state)
 
     def do_resume(self) -> None:
-        place = self.listing.current
-        if place is not None:
-            self.tlui.resume(place.run.id)
+        self._on_current(self.tlui.resume)
 
     def do_clone(self) -> None:
-        place = self.listing.current
-        if place is not None:
-            self.tlui.clone(place.run.id)
+        self._on_current(self.tlui.clone)
 
     def do_pin(self) -> None:
-        place = self.listing.current
-        if place is not None:
-            self.tlui.pin(place.run.id)
+        self._on_current(self.tlui.pin)
 
     def do_copy(self) -> None:
+        self._on_current(self.tlui.copy_path)
+
+    def _on_current(self, act: Callable[[str], object]) -> None:
+        """Do something with the run under the cursor, by its id."""
         place = self.listing.current
         if place is not None:
-            self.tlui.copy_path(place.run.id)
+            act(place.run.id)
 
     def do_log(self) -> None:
         self._open(pane=2)
